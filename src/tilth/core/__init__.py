@@ -1,0 +1,43 @@
+"""The nouns. Nothing in this package knows any method; a method needs nothing but this package."""
+
+from tilth.core.goal import Budget, Goal
+from tilth.core.method import Method
+from tilth.core.plan import Decision, Groups, Plan, groups, take_budget
+from tilth.core.policy import OnlinePolicy, Policy
+from tilth.core.pool import Fragment, Pool, TablePool
+from tilth.core.probe import Probe, World
+from tilth.core.proof import Losses, MixtureProof, Proof, mixture_losses
+from tilth.core.records import KINDS, Kind, Record
+from tilth.core.run import Run
+from tilth.core.signal import Columns, PureSignal, Signal
+from tilth.core.transform import Transform
+
+__all__ = [
+    "KINDS",
+    "Budget",
+    "Columns",
+    "Decision",
+    "Fragment",
+    "Goal",
+    "Groups",
+    "Kind",
+    "Losses",
+    "Method",
+    "MixtureProof",
+    "OnlinePolicy",
+    "Plan",
+    "Policy",
+    "Pool",
+    "Probe",
+    "Proof",
+    "PureSignal",
+    "Record",
+    "Run",
+    "Signal",
+    "TablePool",
+    "Transform",
+    "World",
+    "groups",
+    "mixture_losses",
+    "take_budget",
+]

@@ -1,0 +1,424 @@
+"""Plan: exactly what, how often, when. One row per record of the pool, in or out, with the reason."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tilth.core.errors import EmptyPlan, PoolCorrupt
+from tilth.core.goal import Budget
+from tilth.core.method import digest
+from tilth.core.pool import Pool
+from tilth.core.run import Run
+
+__all__ = ["Decision", "Groups", "Plan", "groups", "take_budget"]
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What one policy did to a plan.
+
+    Attributes:
+        policy: the policy as plain data (`Method.describe`).
+        note: one line for people.
+        records: records in before and after.
+        amount: size in before and after, in the budget's unit, repeats counted.
+        threshold: name -> value of every cut the policy made; a name ending in ``:group`` is one group's cut.
+        reason: why a record it dropped was dropped.
+        details: anything else worth keeping, as plain data (fitted weights, rank correlations, ...).
+    """
+
+    policy: Mapping[str, Any]
+    note: str
+    records: tuple[int, int] = (0, 0)
+    amount: tuple[int, int] = (0, 0)
+    threshold: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Records grouped by the values of a column: `index[i]` is the position in `names` of record i's value."""
+
+    by: str
+    names: tuple[str, ...]
+    index: npt.NDArray[np.int32]
+
+    def sums(self, amounts: npt.ArrayLike) -> Floats:
+        """The sum of `amounts` in each group."""
+        sums: Floats = np.bincount(self.index, np.asarray(amounts, float), len(self.names)).astype(np.float64)
+        return sums
+
+
+def groups(pool: Pool, by: str = "source") -> Groups:
+    """Group a pool's records by any column; nulls form the group ``(none)``. Names are sorted."""
+    pool.require([by], f"grouping by {by!r}")
+    column = pc.fill_null(pc.cast(pool.column(by), pa.string()), "(none)")
+    encoded = pa.array(column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)).dictionary_encode()
+    names = encoded.dictionary.to_pylist()
+    order = sorted(range(len(names)), key=names.__getitem__)
+    place = np.empty(len(names), np.int32)
+    place[order] = np.arange(len(names), dtype=np.int32)
+    index = place[encoded.indices.to_numpy()] if names else np.zeros(0, np.int32)
+    return Groups(by, tuple(names[i] for i in order), index)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a model is trained on.
+
+    Attributes:
+        ids: record ids, in the pool's order; all arrays below are aligned with it.
+        sizes: each record's size in the budget's unit (tokens, or 1).
+        sources: the record's source.
+        repeats: how often the record is read; 0 = not in the plan.
+        phase: when: all of phase 0 is read before phase 1.
+        rank: order inside the phase, ascending; NaN = anywhere (a seeded shuffle).
+        dropped_by: index of the decision that took the record out, -1 while it is in.
+        budget: what the model may read.
+        pool: fingerprint of the pool.
+        decisions: what was done, in order.
+        values: per-record numbers a decision cut on, named ``<index>.<name>``; NaN where it does not apply.
+        requested: group -> requested share, when a policy asked for a mixture; `by` names the column.
+    """
+
+    ids: pa.Array
+    sizes: Ints
+    sources: Groups
+    repeats: npt.NDArray[np.int32]
+    phase: npt.NDArray[np.int16]
+    rank: Floats
+    dropped_by: npt.NDArray[np.int16]
+    budget: Budget
+    pool: str
+    decisions: tuple[Decision, ...] = ()
+    values: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    requested: Mapping[str, float] = field(default_factory=dict)
+    by: str = "source"
+
+    @classmethod
+    def everything(cls, pool: Pool, budget: Budget) -> Self:
+        """Every record once. Token budgets need the column ``tokens.count``."""
+        ids = pool.column("id").combine_chunks()
+        n = len(ids)
+        if budget.unit == "tokens":
+            pool.require(["tokens.count"], "A plan with a token budget")
+            sizes = pc.fill_null(pool.column("tokens.count"), 0).to_numpy().astype(np.int64)
+        else:
+            sizes = np.ones(n, np.int64)
+        return cls(
+            ids=ids,
+            sizes=sizes,
+            sources=groups(pool, "source"),
+            repeats=np.ones(n, np.int32),
+            phase=np.zeros(n, np.int16),
+            rank=np.full(n, np.nan),
+            dropped_by=np.full(n, -1, np.int16),
+            budget=budget,
+            pool=pool.fingerprint,
+        )
+
+    # ---- reading -----------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def kept(self) -> Bools:
+        """Which records are in."""
+        return self.repeats > 0
+
+    @property
+    def amount(self) -> int:
+        """Size of the plan in the budget's unit, repeats counted."""
+        return int((self.sizes * self.repeats).sum())
+
+    def mixture(self, by: Groups | None = None) -> dict[str, float]:
+        """Realised share of each source (or other group), repeats counted; groups with nothing are listed as 0."""
+        by = by or self.sources
+        sums = by.sums(self.sizes * self.repeats)
+        return dict(zip(by.names, (sums / max(sums.sum(), 1)).tolist(), strict=True))
+
+    def epochs(self, by: Groups | None = None) -> dict[str, float]:
+        """How often each source's kept tokens are read on average; 0 where nothing is kept."""
+        by = by or self.sources
+        kept = by.sums(self.sizes * self.kept)
+        read = by.sums(self.sizes * self.repeats)
+        return dict(zip(by.names, (read / np.maximum(kept, 1)).tolist(), strict=True))
+
+    @property
+    def fingerprint(self) -> str:
+        """A function of what is read, how often and when."""
+        import hashlib
+
+        h = hashlib.sha256()
+        for array in (self.repeats, self.phase, np.nan_to_num(self.rank, nan=-1.0)):
+            h.update(np.ascontiguousarray(array).tobytes())
+        return digest([self.pool, str(self.budget), h.hexdigest()])
+
+    def reading_order(self, run: Run) -> tuple[Ints, npt.NDArray[np.int32]]:
+        """Row numbers in the order a model reads them, and which copy of the record each one is.
+
+        Phases in order; inside a phase ranked records by rank, the others shuffled by seed and id, copies
+        of a repeated record spread evenly over the phase, so that every window has the plan's mixture.
+        """
+        rows = np.flatnonzero(self.kept)
+        times = self.repeats[rows]
+        u = run.uniform(self.ids.take(pa.array(rows)), "order")
+        expanded = np.repeat(np.arange(rows.size), times)
+        copy = np.arange(expanded.size) - np.repeat(np.cumsum(times) - times, times)
+        position = (u[expanded] + copy) / times[expanded]
+        rank = self.rank[rows][expanded]
+        position = np.where(np.isnan(rank), position, rank)
+        order = np.lexsort((copy, u[expanded], position, self.phase[rows][expanded]))
+        return rows[expanded[order]], copy[order].astype(np.int32)
+
+    # ---- revising ----------------------------------------------------------------------------
+
+    def revised(
+        self,
+        policy: Mapping[str, Any],
+        note: str,
+        *,
+        repeats: npt.ArrayLike | None = None,
+        keep: npt.ArrayLike | None = None,
+        phase: npt.ArrayLike | None = None,
+        rank: npt.ArrayLike | None = None,
+        requested: Mapping[str, float] | None = None,
+        by: str = "source",
+        threshold: Mapping[str, float] | None = None,
+        values: Mapping[str, npt.ArrayLike] | None = None,
+        reason: str = "",
+        details: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """The plan after one more decision: new repeats, or the mask of records to keep, or a new order.
+
+        Raises:
+            EmptyPlan: if nothing is left.
+        """
+        new = np.asarray(self.repeats if repeats is None else repeats, np.int32).copy()
+        if keep is not None:
+            new[~np.asarray(keep, bool)] = 0
+        if not (new > 0).any():
+            raise EmptyPlan(
+                f"{policy.get('use', 'a policy')} drops all {int(self.kept.sum()):,} records that were in "
+                f"({note}). Loosen its condition; `tilth show {policy.get('use', '')}` lists its fields."
+            )
+        number = len(self.decisions)
+        dropped = self.dropped_by.copy()
+        dropped[self.kept & (new == 0)] = number
+        dropped[new > 0] = -1
+        decision = Decision(
+            policy=policy,
+            note=note,
+            records=(int(self.kept.sum()), int((new > 0).sum())),
+            amount=(self.amount, int((self.sizes * new).sum())),
+            threshold=dict(threshold or {}),
+            reason=reason or note,
+            details=dict(details or {}),
+        )
+        cuts = {f"{number}.{name}": np.asarray(v, np.float32) for name, v in (values or {}).items()}
+        return replace(
+            self,
+            repeats=new,
+            phase=self.phase if phase is None else np.asarray(phase, np.int16),
+            rank=self.rank if rank is None else np.asarray(rank, np.float64),
+            dropped_by=dropped,
+            decisions=(*self.decisions, decision),
+            values={**self.values, **cuts},
+            requested=self.requested if requested is None else dict(requested),
+            by=self.by if requested is None else by,
+        )
+
+    def mixed(
+        self,
+        policy: Mapping[str, Any],
+        note: str,
+        shares: Mapping[str, float],
+        by: Groups,
+        keys: Floats,
+        cap: float = 4.0,
+        details: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Fill the budget so that each group has the given share of it.
+
+        A group larger than its allotment is sampled by descending `keys`; a smaller one is repeated, at most
+        `cap` times on average; what a capped group cannot use goes to the others in proportion to their shares.
+
+        Args:
+            shares: group name -> share (normalised here); groups left out get nothing.
+            keys: one number per record; the largest are taken first.
+            cap: most epochs of a group; must be at least 1.
+        """
+        weights = np.array([max(0.0, float(shares.get(name, 0.0))) for name in by.names])
+        if weights.sum() <= 0:
+            raise EmptyPlan(f"{policy.get('use', 'a policy')} gives no group any weight ({note}).")
+        weights /= weights.sum()
+        room = by.sums(self.sizes * self.kept) * cap
+        allot = _water_fill(weights, room, float(self.budget.amount))
+        repeats = np.zeros(len(self), np.int32)
+        threshold: dict[str, float] = {}
+        order = np.lexsort((np.arange(len(self)), -keys, by.index))
+        bounds = np.searchsorted(by.index[order], np.arange(len(by.names) + 1))
+        for g, name in enumerate(by.names):
+            rows = order[bounds[g] : bounds[g + 1]]
+            rows = rows[self.kept[rows]]
+            total = int(self.sizes[rows].sum())
+            if allot[g] <= 0 or total == 0:
+                continue
+            whole, rest = divmod(allot[g], total)
+            repeats[rows] += int(whole)
+            taken = take_budget(self.sizes[rows], rest)
+            repeats[rows[:taken]] += 1
+            if 0 < taken < rows.size:
+                threshold[f"key:{name}"] = float(keys[rows[taken - 1]])
+        return self.revised(
+            policy,
+            note,
+            repeats=repeats,
+            requested=dict(zip(by.names, weights.tolist(), strict=True)),
+            by=by.by,
+            threshold=threshold,
+            values={"key": keys},
+            reason=f"not drawn when the {by.by} shares were filled",
+            details=details,
+        )
+
+    def part(self, index: int, parts: int, run: Run) -> Self:
+        """One of `parts` disjoint pieces of the plan (whole records with all their repeats), split by record id.
+
+        The same record falls into the same piece of every plan with the same run, so pieces of two plans pair.
+        """
+        mine = (run.uniform(self.ids, "part") * parts).astype(np.int64) == index
+        amount = max(1, self.budget.amount // parts)
+        return replace(
+            self,
+            repeats=np.where(mine, self.repeats, 0).astype(np.int32),
+            budget=Budget(amount, self.budget.unit),
+        )
+
+    # ---- on disk -----------------------------------------------------------------------------
+
+    def table(self) -> pa.Table:
+        """One row per record of the pool: id, source, size, repeats, phase, rank, dropped_by and the cut values."""
+        columns: dict[str, Any] = {
+            "id": self.ids,
+            "source": pa.DictionaryArray.from_arrays(
+                pa.array(self.sources.index), pa.array(list(self.sources.names), pa.string())
+            ).dictionary_decode(),
+            "size": pa.array(self.sizes),
+            "repeats": pa.array(self.repeats),
+            "phase": pa.array(self.phase),
+            "rank": pa.array(self.rank, from_pandas=True),
+            "dropped_by": pa.array(self.dropped_by),
+        }
+        for name, value in self.values.items():
+            columns[name] = pa.array(value, from_pandas=True)
+        return pa.table(columns)
+
+    def header(self) -> dict[str, Any]:
+        """Everything about the plan that is not per record, as plain data."""
+        return {
+            "fingerprint": self.fingerprint,
+            "pool": self.pool,
+            "budget": str(self.budget),
+            "records": int(self.kept.sum()),
+            "amount": self.amount,
+            "by": self.by,
+            "requested": dict(self.requested),
+            "realised": self.mixture(),
+            "epochs": self.epochs(),
+            "decisions": [vars(d) | {"policy": dict(d.policy)} for d in self.decisions],
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write ``plan.parquet`` and, last, ``plan.json``; a folder without the latter is not a plan."""
+        folder.mkdir(parents=True, exist_ok=True)
+        pq.write_table(self.table(), folder / "plan.parquet.tmp", compression="zstd")
+        os.replace(folder / "plan.parquet.tmp", folder / "plan.parquet")
+        (folder / "plan.json.tmp").write_text(json.dumps(self.header(), indent=1, default=str))
+        os.replace(folder / "plan.json.tmp", folder / "plan.json")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a plan written by `save`.
+
+        Raises:
+            PoolCorrupt: if the folder holds no complete plan.
+        """
+        try:
+            header = json.loads((folder / "plan.json").read_text())
+            table = pq.read_table(folder / "plan.parquet")
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise PoolCorrupt(f"{folder} holds no complete plan ({error}). Run `tilth plan` again.") from None
+        encoded = table["source"].combine_chunks().dictionary_encode()
+        names = encoded.dictionary.to_pylist()
+        order = sorted(range(len(names)), key=names.__getitem__)
+        place = np.empty(len(names), np.int32)
+        place[order] = np.arange(len(names), dtype=np.int32)
+        sources = Groups("source", tuple(names[i] for i in order), place[encoded.indices.to_numpy()])
+        decisions = tuple(
+            Decision(**{**d, "records": tuple(d["records"]), "amount": tuple(d["amount"])})
+            for d in header["decisions"]
+        )
+        fixed = {"id", "source", "size", "repeats", "phase", "rank", "dropped_by"}
+        return cls(
+            ids=table["id"].combine_chunks(),
+            sizes=table["size"].to_numpy(),
+            sources=sources,
+            repeats=table["repeats"].to_numpy(),
+            phase=table["phase"].to_numpy(),
+            rank=table["rank"].to_numpy(zero_copy_only=False).astype(np.float64),
+            dropped_by=table["dropped_by"].to_numpy(),
+            budget=Budget.parse(header["budget"].replace(",", "")),
+            pool=header["pool"],
+            decisions=decisions,
+            values={c: table[c].to_numpy() for c in table.column_names if c not in fixed},
+            requested=header["requested"],
+            by=header["by"],
+        )
+
+
+def take_budget(sizes: npt.ArrayLike, budget: float) -> int:
+    """How many of the first records fit a budget; the one that crosses it is taken when that lands nearer."""
+    total = np.cumsum(np.asarray(sizes, np.int64))
+    if budget <= 0 or total.size == 0:
+        return 0
+    fits = int(np.searchsorted(total, budget, side="right"))
+    if fits < total.size:
+        under = budget - (total[fits - 1] if fits else 0)
+        if total[fits] - budget < under:
+            return fits + 1
+    return fits
+
+
+def _water_fill(weights: Floats, room: Floats, amount: float) -> Floats:
+    """Split `amount` by weights, never above `room`; the excess goes to groups with room left."""
+    allot = np.zeros_like(weights)
+    open_ = (weights > 0) & (room > 0)
+    left = amount
+    while left > 0.5 and open_.any():
+        want = left * weights * open_ / weights[open_].sum()
+        full = open_ & (allot + want >= room)
+        step = np.where(full, room - allot, want if not full.any() else 0.0)
+        allot += step
+        left -= float(step.sum())
+        open_ &= ~full
+        if not full.any():
+            break
+    return allot

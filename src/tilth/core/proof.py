@@ -1,0 +1,72 @@
+"""Proof: does it work? Train something small on a plan and measure the goal."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tilth.core.goal import Goal
+from tilth.core.method import Method
+from tilth.core.plan import Groups, Plan
+from tilth.core.pool import Pool
+from tilth.core.run import Run
+
+__all__ = ["Losses", "MixtureProof", "Proof", "mixture_losses"]
+
+Losses = npt.NDArray[np.float64]
+"""One loss per holdout item, lower is better; bits per byte unless the proof says otherwise."""
+
+
+class Proof(Method):
+    """One trial: train on a plan, return the loss of each holdout item. The engine does seeds, pairing, intervals."""
+
+    @property
+    @abstractmethod
+    def needs(self) -> Sequence[str]:
+        """The columns this proof reads."""
+
+    @abstractmethod
+    def trial(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Losses:
+        """Losses of ``goal.holdout``'s items, in their order, after training on the plan.
+
+        The plan's epochs per source are reproduced at the proof's own scale.
+        """
+
+
+class MixtureProof(Proof):
+    """A proof that scores many mixtures of one plan's groups far cheaper than one trial each."""
+
+    @abstractmethod
+    def mixtures(
+        self, shares: npt.NDArray[np.float64], by: Groups, plan: Plan, pool: Pool, goal: Goal, run: Run
+    ) -> Losses:
+        """Losses of shape (mixtures, holdout items).
+
+        Args:
+            shares: (mixtures, groups), each row the shares of ``by.names``, summing to 1.
+            plan: its kept records are what the groups consist of; its repeats are ignored.
+        """
+
+
+def mixture_losses(
+    proof: Proof,
+    shares: npt.NDArray[np.float64],
+    by: Groups,
+    plan: Plan,
+    pool: Pool,
+    goal: Goal,
+    run: Run,
+    label: str = "trials",
+) -> Losses:
+    """Losses (mixtures, items) by any proof: at once where it can, else one trial per mixture."""
+    if isinstance(proof, MixtureProof):
+        return proof.mixtures(shares, by, plan, pool, goal, run)
+    keys = run.uniform(plan.ids, "mixture")
+    losses = []
+    for i, row in enumerate(run.track(list(shares), label)):
+        mixed = plan.mixed(proof.describe(), "trial mixture", dict(zip(by.names, row, strict=True)), by, keys)
+        losses.append(proof.trial(mixed, pool, goal, run.at("trial", i)))
+    return np.stack(losses)

@@ -1,0 +1,91 @@
+"""Run: the world a method may touch. Passed in, never imported."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+__all__ = ["Run"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Progress(Protocol):
+    """How progress is shown: wraps an iterable of known length."""
+
+    def __call__(self, items: Iterable[Any], label: str, total: int | None) -> Iterator[Any]: ...
+
+
+class Mapper(Protocol):
+    """How independent pieces of work are run: results in the order of the items."""
+
+    def __call__(self, func: Callable[[Any], Any], items: Sequence[Any], label: str) -> list[Any]: ...
+
+
+def _silent(items: Iterable[Any], label: str, total: int | None) -> Iterator[Any]:
+    return iter(items)
+
+
+def _serial(func: Callable[[Any], Any], items: Sequence[Any], label: str) -> list[Any]:
+    return [func(item) for item in items]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Randomness by place, device, progress and parallel work.
+
+    Attributes:
+        seed: the one seed of the whole run.
+        place: the path that names where in the run we are; `rng` depends on it, never on call order.
+        device: where neural models run.
+        scratch: a folder for temporary files of the method in hand, or None (then use `tempfile`).
+    """
+
+    seed: int = 0
+    place: tuple[str | int, ...] = ()
+    device: str = "cpu"
+    scratch: Path | None = None
+    progress: Progress = field(default=_silent, repr=False, compare=False)
+    mapper: Mapper = field(default=_serial, repr=False, compare=False)
+
+    def at(self, *key: str | int) -> Self:
+        """The same run at a named place inside this one."""
+        return replace(self, place=(*self.place, *key))
+
+    def number(self, *key: str | int) -> int:
+        """A 64-bit number that is a function of seed and place only."""
+        text = repr((self.seed, (*self.place, *key))).encode()
+        return int.from_bytes(hashlib.sha256(text).digest()[:8], "little")
+
+    def rng(self, *key: str | int) -> np.random.Generator:
+        """A generator that is a function of seed and place, never of call order or worker."""
+        return np.random.Generator(np.random.PCG64(self.number(*key)))
+
+    def uniform(self, ids: pa.Array | pa.ChunkedArray, *key: str | int) -> npt.NDArray[np.float64]:
+        """One number in (0, 1) per record, a function of seed, place and record id: batching cannot change it."""
+        from tilth.kernels.hashing import hash_strings
+
+        bits = hash_strings(ids, self.number(*key)) >> np.uint64(11)
+        return (bits.astype(np.float64) + 0.5) * 2.0**-53
+
+    def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+        """Iterate and show progress; silent in workers and tests."""
+        if total is None and isinstance(items, Sequence):
+            total = len(items)
+        return self.progress(items, label, total)
+
+    def map(self, func: Callable[[T], R], items: Sequence[T], label: str) -> list[R]:
+        """`func` of every item, in order. The engine runs it in processes and resumes it per item.
+
+        `func` must be picklable (a module-level function or a `functools.partial` of one) and its
+        result small or written to `scratch`.
+        """
+        return self.mapper(func, items, label)

@@ -1,0 +1,63 @@
+"""Signal: how is each record? Columns computed from records."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar, final
+
+import pyarrow as pa
+
+from tilth.core.goal import Goal
+from tilth.core.method import Method
+from tilth.core.pool import Pool
+from tilth.core.run import Run
+
+__all__ = ["Columns", "PureSignal", "Signal"]
+
+S = TypeVar("S")
+Columns = Mapping[str, Any]
+"""Output name -> one value per record of the batch (numpy array, Arrow array or list)."""
+
+
+class Signal(Method, Generic[S]):
+    """Columns computed from records, after learning once from the pool and the goal.
+
+    The engine stores the outputs as the fields of one struct column named after the signal:
+    ``minhash.cluster``. No threshold lives here: a signal measures, a policy decides.
+    """
+
+    @property
+    @abstractmethod
+    def needs(self) -> Sequence[str]:
+        """The columns this signal reads."""
+
+    @property
+    @abstractmethod
+    def makes(self) -> Mapping[str, pa.DataType]:
+        """The outputs it promises, and their types."""
+
+    @abstractmethod
+    def fit(self, pool: Pool, goal: Goal | None, run: Run) -> S:
+        """What must be known before a record can be scored: any picklable value. Reads only `needs`."""
+
+    @abstractmethod
+    def score(self, batch: pa.RecordBatch, state: S, run: Run) -> Columns:
+        """The outputs for a batch: the same for a record whatever batch it comes in."""
+
+
+class PureSignal(Signal[None]):
+    """A signal with nothing to learn: implement `map`, and nothing else."""
+
+    @abstractmethod
+    def map(self, batch: pa.RecordBatch, run: Run) -> Columns:
+        """The outputs for a batch, each record looked at alone."""
+
+    @final
+    def fit(self, pool: Pool, goal: Goal | None, run: Run) -> None:
+        """Nothing to learn."""
+
+    @final
+    def score(self, batch: pa.RecordBatch, state: None, run: Run) -> Columns:
+        """`map` of the batch."""
+        return self.map(batch, run)

@@ -1,0 +1,1 @@
+"""Run: storage, parallel work, resume, statistics. Knows no method by name."""

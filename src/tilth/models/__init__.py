@@ -1,0 +1,1 @@
+"""Small models, each file readable from top to bottom."""

@@ -1,0 +1,1 @@
+"""Decide: a plan in, a plan out."""

@@ -1,0 +1,1 @@
+"""Know: small worlds whose truth is known."""

@@ -1,0 +1,1 @@
+"""Test: train something small on a plan and measure the goal."""

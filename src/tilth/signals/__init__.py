@@ -1,0 +1,1 @@
+"""Measure: columns from records."""

@@ -1,0 +1,1 @@
+"""What should not be there, and what is it?"""

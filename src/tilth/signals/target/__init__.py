@@ -1,0 +1,1 @@
+"""How close is a record to the target?"""
