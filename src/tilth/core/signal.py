@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, TypeVar, final
+from typing import Any, ClassVar, Generic, Literal, TypeVar, final
 
 import pyarrow as pa
 
@@ -26,6 +26,9 @@ class Signal(Method, Generic[S]):
     The engine stores the outputs as the fields of one struct column named after the signal:
     ``minhash.cluster``. No threshold lives here: a signal measures, a policy decides.
     """
+
+    goal_parts: ClassVar[tuple[Literal["target", "holdout"], ...]] = ()
+    """Which parts of the goal `fit` reads; a signal that names none is fitted without a goal and outlives its change."""
 
     @property
     @abstractmethod

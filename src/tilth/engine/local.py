@@ -1,0 +1,168 @@
+"""Independent work in a pool of processes, remembered item by item so that a killed run resumes."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import pickle
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tilth.core.errors import NoSpace, PoolError, TilthError
+from tilth.core.run import Progress
+
+__all__ = ["Workers", "no_space", "write_atomic"]
+
+ATTEMPTS = 3
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that it is either absent or whole: temporary name, fsync, rename.
+
+    Raises:
+        NoSpace: when the disk is full; nothing half-written stays under the final name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with no_space(path):
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def no_space(path: Path) -> Iterator[None]:
+    """Turn 'disk full', however a library words it, into one clear error."""
+    try:
+        yield
+    except TilthError:
+        raise
+    except Exception as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or "No space left" in str(error) or "StorageFull" in str(error):
+            raise NoSpace(
+                f"The disk that holds {path} is full. What was finished is kept: free some space and run the "
+                f"same command again to resume."
+            ) from error
+        raise
+
+
+@dataclass
+class Workers:
+    """A process pool that is started when first needed and lives until `close`.
+
+    Attributes:
+        count: processes; 1 runs everything in this process.
+        progress: how progress is shown.
+    """
+
+    count: int
+    progress: Progress
+    _pool: ProcessPoolExecutor | None = field(default=None, init=False)
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the processes; unfinished work is abandoned."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+    def map(
+        self,
+        func: Callable[[Any], Any],
+        items: Sequence[Any],
+        label: str,
+        memory: Path | None = None,
+    ) -> list[Any]:
+        """`func` of every item, in order.
+
+        Args:
+            memory: a folder where each finished result is kept under its item's ``key`` (or its position);
+                results already there are not computed again. None remembers nothing.
+        """
+        results: dict[int, Any] = {}
+        files = [
+            memory / f"{getattr(item, 'key', f'{i:06d}')}.pkl" if memory else None for i, item in enumerate(items)
+        ]
+        todo = []
+        for i, file in enumerate(files):
+            if file is not None and file.exists():
+                results[i] = pickle.loads(file.read_bytes())
+            else:
+                todo.append(i)
+
+        def finished() -> Iterator[None]:
+            for i, value in self._run(func, [(i, items[i]) for i in todo]):
+                if (file := files[i]) is not None:
+                    write_atomic(file, pickle.dumps(value, protocol=5))
+                results[i] = value
+                yield
+
+        for _ in self.progress(finished(), label, len(todo)):
+            pass
+        return [results[i] for i in range(len(items))]
+
+    def _run(self, func: Callable[[Any], Any], work: list[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+        if self.count <= 1 or len(work) <= 1:
+            for i, item in work:
+                yield i, func(item)
+            return
+        for attempt in range(1, ATTEMPTS + 1):
+            done: set[int] = set()
+            try:
+                for i, value in self._submit(func, work):
+                    done.add(i)
+                    yield i, value
+                return
+            except BrokenProcessPool:
+                self.close()
+                work = [pair for pair in work if pair[0] not in done]
+                if attempt == ATTEMPTS:
+                    raise PoolError(
+                        f"A worker process died {ATTEMPTS} times with {len(work)} pieces of work left: most likely "
+                        f"it ran out of memory. Try fewer processes (`--workers 1`); finished pieces are kept."
+                    ) from None
+
+    def _submit(self, func: Callable[[Any], Any], work: list[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+        """Keep a few items per process in flight, so that results waiting here stay few."""
+        pool = self._start()
+        queue = iter(work)
+        pending: dict[Future[Any], int] = {}
+        while True:
+            while len(pending) < 2 * self.count and (nxt := next(queue, None)) is not None:
+                pending[pool.submit(func, nxt[1])] = nxt[0]
+            if not pending:
+                return
+            for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                yield pending.pop(future), future.result()
+
+    def _start(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            context = multiprocessing.get_context("forkserver")
+            self._pool = ProcessPoolExecutor(self.count, mp_context=context, initializer=_quiet_worker)
+        return self._pool
+
+
+def _quiet_worker() -> None:
+    """Workers leave Ctrl-C to the parent and do not oversubscribe the cores."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.setdefault("LANCE_CPU_THREADS", "1")
+    os.environ.setdefault("RAYON_NUM_THREADS", "1")
