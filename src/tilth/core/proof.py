@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,10 @@ class Proof(Method):
 
         The plan's epochs per source are reproduced at the proof's own scale.
         """
+
+    @abstractmethod
+    def smaller(self) -> Self:
+        """The same proof at half the scale: a ranking that does not survive it is not to be trusted."""
 
 
 class MixtureProof(Proof):

@@ -28,7 +28,7 @@ class Signal(Method, Generic[S]):
     """
 
     goal_parts: ClassVar[tuple[Literal["target", "holdout"], ...]] = ()
-    """Which parts of the goal `fit` reads; a signal that names none is fitted without a goal and outlives its change."""
+    """Which parts of the goal `fit` reads; with none, the column outlives a change of goal."""
 
     @property
     @abstractmethod

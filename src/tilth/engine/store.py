@@ -81,6 +81,9 @@ class StoredPool(Pool):
             ) from None
         self.kind = self._meta["kind"]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StoredPool, (self.folder, self.version)
+
     @property
     def version(self) -> int:
         """The version this handle reads; adding a column makes a new one, old ones stay readable."""
@@ -129,7 +132,7 @@ class StoredPool(Pool):
         if top not in self.schema.names:
             return None
         metadata = self.schema.field(top).metadata or {}
-        return metadata.get(b"tilth:fingerprint", b"record").decode()
+        return str(metadata.get(b"tilth:fingerprint", b"record").decode())
 
     def column_maker(self, name: str) -> dict[str, Any]:
         """The signal that made a column, as plain data; empty for a field of the records."""
