@@ -373,8 +373,7 @@ class Plan:
         place[order] = np.arange(len(names), dtype=np.int32)
         sources = Groups("source", tuple(names[i] for i in order), place[encoded.indices.to_numpy()])
         decisions = tuple(
-            Decision(**{**d, "records": tuple(d["records"]), "amount": tuple(d["amount"])})
-            for d in header["decisions"]
+            Decision(**{**d, "records": tuple(d["records"]), "amount": tuple(d["amount"])}) for d in header["decisions"]
         )
         fixed = {"id", "source", "size", "repeats", "phase", "rank", "dropped_by"}
         return cls(

@@ -103,29 +103,9 @@ class Pool(ABC):
         """One column in memory."""
         return self.table([name]).column(0)
 
+    @abstractmethod
     def take(self, rows: npt.ArrayLike, columns: Sequence[str]) -> pa.Table:
-        """The named columns of the records at these row numbers, in the order given, read fragment by fragment."""
-        wanted = np.asarray(rows, np.int64)
-        order = np.argsort(wanted, kind="stable")
-        sorted_rows = wanted[order]
-        parts: list[pa.Table] = []
-        for fragment in self.fragments():
-            low, high = np.searchsorted(sorted_rows, [fragment.offset, fragment.offset + fragment.count])
-            if low == high:
-                continue
-            start = fragment.offset
-            for batch in fragment.batches(columns):
-                a, b = np.searchsorted(sorted_rows, [start, start + batch.num_rows])
-                if b > a:
-                    parts.append(pa.Table.from_batches([batch]).take(sorted_rows[a:b] - start))
-                start += batch.num_rows
-                if start > sorted_rows[high - 1]:
-                    break
-        if not parts:
-            return self.table(columns).slice(0, 0)
-        back = np.empty_like(order)
-        back[order] = np.arange(order.size)
-        return pa.concat_tables(parts).take(back)
+        """The named columns of the records at these row numbers, in the order given, repeats allowed."""
 
     def shares(self, by: str, weight: str | None = None) -> dict[str, float]:
         """Each value of a column and its share of the records, or of the sum of a numeric column."""
@@ -165,11 +145,17 @@ class TablePool(Pool):
     @property
     def fingerprint(self) -> str:
         own = [c for c in ("id", *FIELDS[self.kind], "source") if c in self._table.column_names]
-        return digest([self.kind, *(_column_digest(self._table.column(c)) for c in own)])
+        return digest([self.kind, *(column_digest(self._table.column(c)) for c in own)])
 
     def fragments(self) -> Sequence[Fragment]:
         starts = range(0, len(self._table), self._size)
         return [_TableFragment(self._table.slice(s, self._size), self.kind, s) for s in starts]
+
+    def take(self, rows: npt.ArrayLike, columns: Sequence[str]) -> pa.Table:
+        """The named columns of the records at these row numbers, in the order given, repeats allowed."""
+        part = self._table.take(pa.array(np.asarray(rows, np.int64))).combine_chunks()
+        batches = part.to_batches() or [pa.RecordBatch.from_pylist([], schema=part.schema)]
+        return pa.Table.from_batches([select(batch, columns, self.kind) for batch in batches])
 
     def with_column(self, name: str, values: pa.Array | pa.ChunkedArray) -> TablePool:
         """The same pool with one column added or replaced."""
@@ -181,7 +167,7 @@ class _TableFragment(Fragment):
     def __init__(self, table: pa.Table, kind: Kind, offset: int) -> None:
         self._table, self._kind = table, kind
         self.count, self.offset = len(table), offset
-        self.key = digest([offset, len(table), _column_digest(table.column("id"))])
+        self.key = digest([offset, len(table), column_digest(table.column("id"))])
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         for batch in self._table.combine_chunks().to_batches(max_chunksize=BATCH):
@@ -213,7 +199,7 @@ def stored_names(columns: Sequence[str], schema: pa.Schema, kind: Kind) -> list[
     return list(names)
 
 
-def _column_digest(column: pa.ChunkedArray) -> str:
+def column_digest(column: pa.ChunkedArray) -> str:
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         hashes = hash_strings(column)
         return digest([len(column), column.null_count, int(np.bitwise_xor.reduce(_positional(hashes)))])

@@ -76,9 +76,7 @@ def apply(
         else:
             state = signal.fit(pool, goal if signal.goal_parts else None, run)
             write_atomic(saved, pickle.dumps(state, protocol=5))
-        task = partial(
-            _score_fragment, signal, saved, replace(run, mapper=Run().mapper, progress=Run().progress), work
-        )
+        task = partial(_score_fragment, signal, saved, replace(run, mapper=Run().mapper, progress=Run().progress), work)
         parts = dict(
             zip(
                 [f.key for f in pool.fragments()],

@@ -99,9 +99,7 @@ class Workers:
                 results already there are not computed again. None remembers nothing.
         """
         results: dict[int, Any] = {}
-        files = [
-            memory / f"{getattr(item, 'key', f'{i:06d}')}.pkl" if memory else None for i, item in enumerate(items)
-        ]
+        files = [memory / f"{getattr(item, 'key', f'{i:06d}')}.pkl" if memory else None for i, item in enumerate(items)]
         todo = []
         for i, file in enumerate(files):
             if file is not None and file.exists():

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+from scipy.optimize import brentq
 
 __all__ = ["Comparison", "benjamini_hochberg", "compare", "detectable", "spearman"]
 
@@ -101,8 +102,10 @@ def detectable(comparison: Comparison, power: float = 0.8) -> float:
     """The smallest effect that a comparison with this standard error finds with the given power."""
     if comparison.error == 0.0:
         return 0.0
-    t = stats.t(comparison.freedom)
-    return float((t.ppf((1 + comparison.level) / 2) + t.ppf(power)) * comparison.error)
+    freedom = min(comparison.freedom, 1e6)
+    critical = float(stats.t.ppf((1 + comparison.level) / 2, freedom))
+    shift = brentq(lambda d: float(stats.nct.sf(critical, freedom, d)) - power, 0.0, 10.0 * critical)
+    return float(shift) * comparison.error
 
 
 def benjamini_hochberg(p: Sequence[float]) -> list[float]:

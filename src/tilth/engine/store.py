@@ -22,6 +22,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from tilth.core.errors import PoolCorrupt, PoolLocked
@@ -114,9 +116,7 @@ class StoredPool(Pool):
         known, offset, out = self._meta["fragments"], 0, []
         stored = self._lance.get_fragments()
         if len(stored) != len(known):
-            raise PoolCorrupt(
-                f"{self.folder} should have {len(known)} fragments and has {len(stored)}; import again."
-            )
+            raise PoolCorrupt(f"{self.folder} should have {len(known)} fragments and has {len(stored)}; import again.")
         for item, part in zip(known, stored, strict=True):
             out.append(
                 StoredFragment(
@@ -125,6 +125,16 @@ class StoredPool(Pool):
             )
             offset += item["count"]
         return out
+
+    def take(self, rows: npt.ArrayLike, columns: Sequence[str]) -> pa.Table:
+        """The named columns of the records at these row numbers, in the order given, repeats allowed."""
+        wanted, back = np.unique(np.asarray(rows, np.int64), return_inverse=True)
+        names = stored_names(columns, self.schema, self.kind)
+        tops = list(dict.fromkeys(name.partition(".")[0] for name in names))
+        table = self._lance.take(wanted, columns=tops).combine_chunks()
+        batches = table.to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
+        chosen = pa.Table.from_batches([select(batch, columns, self.kind) for batch in batches])
+        return chosen.take(pa.array(back))
 
     def column_fingerprint(self, name: str) -> str | None:
         """What made a signal's column (`tilth.engine.apply`), None when the pool has no such column."""

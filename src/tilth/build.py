@@ -1,0 +1,385 @@
+"""From a recipe to a proven training set: the stages, each skipped when it is already done."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tilth import __version__, catalog
+from tilth.core.errors import BadRecipe, EmptyPlan, Overlap
+from tilth.core.goal import Budget, Goal
+from tilth.core.method import digest
+from tilth.core.plan import Plan
+from tilth.core.policy import Policy
+from tilth.core.pool import TablePool
+from tilth.core.proof import Proof
+from tilth.core.records import Kind, schema
+from tilth.core.run import Run
+from tilth.core.signal import Signal
+from tilth.engine.apply import apply
+from tilth.engine.imports import Files, import_files
+from tilth.engine.local import Workers, write_atomic
+from tilth.engine.prove import Verdict, length_matched, prove
+from tilth.engine.store import StoredPool, locked
+from tilth.io.detect import detect
+from tilth.io.importer import chunks
+from tilth.io.reader import expand
+from tilth.recipe import Recipe
+
+__all__ = ["Build"]
+
+DECONTAMINATE = "not contamination.hit"
+
+
+@dataclass
+class Build:
+    """One recipe, one output folder. Every stage is a property: asking for one runs what it stands on.
+
+    Attributes:
+        base: folder that the recipe's paths are relative to.
+        out: folder for the pool, the plan, the proof, the exports and the report.
+        say: called with one line per finished stage.
+    """
+
+    recipe: Recipe
+    base: Path
+    out: Path
+    workers: Workers
+    strict: bool = False
+    wait: float = 0.0
+    device: str = "cpu"
+    say: Callable[[str], None] = field(default=lambda line: None)
+
+    # ---- import ------------------------------------------------------------------------------
+
+    @cached_property
+    def run(self) -> Run:
+        """The world every method of this build sees."""
+        return Run(seed=self.recipe.seed, device=self.device, progress=self.workers.progress)
+
+    @cached_property
+    def files(self) -> list[Files]:
+        """The files of every source with their field mapping.
+
+        Raises:
+            BadInput: when a pattern matches nothing or a kind cannot be told.
+            BadRecipe: when sources are of different kinds.
+        """
+        out = []
+        for name, source in self.recipe.sources.items():
+            paths = [path for pattern in source.paths for path in expand(pattern, self.base)]
+            fields = detect(paths, kind=source.kind, fields=source.fields)
+            defaults = {"license": source.license} if source.license else {}
+            out.append(Files(name, tuple(paths), fields, defaults))
+        kinds = {f.source: f.fields.kind for f in out}
+        if len(set(kinds.values())) > 1:
+            told = ", ".join(f"{name}: {kind}" for name, kind in kinds.items())
+            raise BadRecipe(
+                f"A plan is over one kind of record, and these sources differ ({told}). "
+                f"State `kind:` where the detection is wrong, or write one recipe per kind."
+            )
+        return out
+
+    @cached_property
+    def kind(self) -> Kind:
+        """The kind of the pool's records."""
+        return self.files[0].fields.kind
+
+    @cached_property
+    def imported(self) -> StoredPool:
+        """The pool, without signals of this build."""
+        pool = import_files(self.files, self.kind, self.out / "pool", self.workers, strict=self.strict, wait=self.wait)
+        origin = pool.origin
+        notes = f", {origin['quarantined']:,} quarantined" if origin["quarantined"] else ""
+        notes += f", {origin['renamed_ids']:,} repeated ids renamed" if origin["renamed_ids"] else ""
+        self.say(f"import   {pool.count:,} records of {len(self.files)} sources{notes}")
+        return pool
+
+    @cached_property
+    def goal(self) -> Goal | None:
+        """Target, holdout and budget.
+
+        Raises:
+            Overlap: when target and holdout share items.
+        """
+        spec = self.recipe.goal
+        if spec is None:
+            return None
+        goal = Goal(self._examples("target"), self._examples("holdout"), Budget.parse(spec.budget))
+        from tilth.signals.audit.contamination import overlapping
+
+        shared = overlapping(goal.target, goal.holdout)
+        if len(shared):
+            first = shared.slice(0, 3).to_pylist()
+            pairs = "; ".join(f"{p['a_id']} / {p['b_id']} ({p['overlap']:.0%})" for p in first)
+            raise Overlap(
+                f"{len(shared)} items of the target overlap items of the holdout, so a proof would measure copying. "
+                f"Remove them from one side: {pairs}{' ...' if len(shared) > 3 else ''}."
+            )
+        return goal
+
+    def _examples(self, part: str) -> TablePool:
+        spec = self.recipe.goal
+        assert spec is not None
+        tables = []
+        for name, item in spec.files(part).items():  # type: ignore[arg-type]
+            paths = expand(item.path, self.base)
+            fields = detect(paths, kind=None, fields={})
+            for path in paths:
+                for chunk in chunks(path, fields, f"{part}/{name}", {}, bytes_per_chunk=32 << 20):
+                    if chunk.quarantine:
+                        bad = chunk.quarantine[0]
+                        raise BadRecipe(f"goal.{part}: {bad['file']}, line {bad['line']}: {bad['reason']}.")
+                    table = chunk.table
+                    table = table.append_column("goal", pa.array([name] * len(table), pa.string()))
+                    tables.append(table.append_column("weight", pa.array([item.weight] * len(table), pa.float64())))
+        kind = fields.kind
+        whole = pa.concat_tables(tables) if tables else schema(kind).empty_table()
+        if len(whole) == 0:
+            raise BadRecipe(f"goal.{part} has no items; give a file with at least 2 (30 or more for a clear verdict).")
+        return TablePool(whole, kind)
+
+    # ---- measure -----------------------------------------------------------------------------
+
+    @cached_property
+    def signals(self) -> dict[str, Signal[Any]]:
+        """Column name -> signal, in the order they are computed: those asked for, and those others need."""
+        chosen: dict[str, Signal[Any]] = {}
+        for spec in self.recipe.signals:
+            spec = dict(spec)
+            alias = spec.pop("as", None)
+            signal = catalog.build(spec)
+            if not isinstance(signal, Signal):
+                raise BadRecipe(f"signals: {signal.name()!r} is a {signal.noun()}, not a signal.")
+            chosen[alias or signal.name()] = signal
+        ordered: dict[str, Signal[Any]] = {}
+
+        def add(name: str, path: tuple[str, ...]) -> None:
+            if name in ordered:
+                return
+            if name in path:
+                raise BadRecipe(f"Signals need each other in a circle: {' -> '.join((*path, name))}.")
+            signal = chosen[name] if name in chosen else catalog.build(name)
+            for column in signal.needs:
+                need(column, (*path, name))
+            ordered[name] = signal
+
+        def need(column: str, path: tuple[str, ...]) -> None:
+            top = column.partition(".")[0]
+            known = catalog.names().get(top, "")
+            if top in chosen or known.startswith("tilth.signals."):
+                add(top, path)
+
+        for name in chosen:
+            add(name, ())
+        budget = self.goal.budget if self.goal else None
+        if budget and budget.unit == "tokens":
+            need("tokens.count", ())
+        if self.goal and self.recipe.decontaminate:
+            need("contamination.hit", ())
+        for method in [*self.policies, *([self.proof] if self.proof else [])]:
+            for column in method.needs:
+                need(column, ())
+        return ordered
+
+    @cached_property
+    def pool(self) -> StoredPool:
+        """The pool with every signal of this build."""
+        pool = self.imported
+        for name, signal in self.signals.items():
+            before = pool.version
+            pool = apply(signal, pool, self.goal, self.run, self.workers, name)
+            self.say(f"signal   {name}" + ("" if pool.version != before else " (already there)"))
+        return pool
+
+    # ---- decide ------------------------------------------------------------------------------
+
+    @cached_property
+    def policies(self) -> list[Policy]:
+        """The recipe's plan, as policies."""
+        policies = [catalog.build(spec) for spec in self.recipe.plan]
+        for policy in policies:
+            if not isinstance(policy, Policy):
+                raise BadRecipe(f"plan: {policy.name()!r} is a {policy.noun()}, not a policy.")
+        return policies
+
+    @cached_property
+    def start(self) -> Plan:
+        """Every record once, minus those that overlap the holdout: where the plan and its rivals begin."""
+        goal = self._needs_goal()
+        plan = Plan.everything(self.pool, goal.budget)
+        if self.recipe.decontaminate:
+            keep = catalog.build({"use": "keep", "where": DECONTAMINATE, "unknown": "keep"})
+            plan = keep.revise(plan, self.pool, goal.blind(), self.run.at("decontaminate"))
+        return plan
+
+    def planned(self, policies: list[Policy], place: str) -> Plan:
+        """The plan after these policies; what is over the budget is cut at random, last."""
+        goal = self._needs_goal()
+        plan = self.start
+        for number, policy in enumerate(policies):
+            self.pool.require(policy.needs, policy.name())
+            run = self.run.at(place, number)
+            plan = policy.revise(plan, self.pool, goal.blind(), run)
+        if plan.amount > goal.budget.amount * 1.001:
+            cut = catalog.build("random")
+            plan = cut.revise(plan, self.pool, goal.blind(), self.run.at(place, "budget"))
+        return plan
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The recipe's plan, from disk when nothing it depends on has changed."""
+        folder = self.out / "plan"
+        made_from = digest(
+            [
+                [p.fingerprint() for p in self.policies],
+                [[n, self.pool.column_fingerprint(n)] for n in self.signals],
+                self.pool.fingerprint,
+                self._needs_goal().fingerprint,
+                self.recipe.decontaminate,
+                self.recipe.seed,
+            ]
+        )
+        mark = folder / "made_from"
+        if mark.exists() and mark.read_text() == made_from and (folder / "plan.json").exists():
+            plan = Plan.load(folder)
+            self.say(f"plan     {int(plan.kept.sum()):,} records, {plan.amount:,} {plan.budget.unit} (already there)")
+            return plan
+        mark.unlink(missing_ok=True)
+        plan = self.planned(self.policies, "plan")
+        plan.save(folder)
+        write_atomic(mark, made_from.encode())
+        self.say(f"plan     {int(plan.kept.sum()):,} records, {plan.amount:,} of {plan.budget}")
+        return plan
+
+    def _needs_goal(self) -> Goal:
+        if self.goal is None:
+            raise BadRecipe("A plan needs a goal: state goal: {target: ..., holdout: ..., budget: 20M tokens}.")
+        return self.goal
+
+    # ---- prove -------------------------------------------------------------------------------
+
+    @cached_property
+    def proof(self) -> Proof | None:
+        """The recipe's proof."""
+        if self.recipe.proof is None:
+            return None
+        proof = catalog.build(self.recipe.proof.method)
+        if not isinstance(proof, Proof):
+            raise BadRecipe(f"proof: {proof.name()!r} is a {proof.noun()}, not a proof.")
+        return proof
+
+    def baselines(self) -> tuple[dict[str, Plan], dict[str, str]]:
+        """Name -> rival plan, and name -> why a rival could not be made."""
+        assert self.recipe.proof is not None
+        rivals: dict[str, Plan] = {}
+        missing: dict[str, str] = {}
+        for spec in self.recipe.proof.against:
+            name = spec if isinstance(spec, str) else str(spec.get("use"))
+            try:
+                if name == "length_matched":
+                    rivals[name] = length_matched(self.plan, self.start, self.run.at("against"))
+                elif name == "worst":
+                    opposite = [policy.worst() for policy in self.policies]
+                    if opposite == self.policies:
+                        missing[name] = "no policy of the plan has an opposite"
+                    else:
+                        rivals[name] = self.planned(opposite, "plan")
+                else:
+                    rivals[name] = self.planned([catalog.build(spec)], f"against {name}")
+            except EmptyPlan as error:
+                missing[name] = str(error)
+        return rivals, missing
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """The plan against its rivals."""
+        if self.recipe.proof is None or self.proof is None:
+            raise BadRecipe("The recipe has no proof: state proof: {use: ngram, seeds: 5}.")
+        rivals, missing = self.baselines()
+        verdict = prove(
+            self.proof,
+            self.plan,
+            rivals,
+            self.pool,
+            self._needs_goal(),
+            self.out / "proof",
+            seeds=self.recipe.proof.seeds,
+            run=self.run,
+            workers=self.workers,
+            missing=missing,
+        )
+        text = json.dumps(verdict.as_dict(), indent=1)
+        write_atomic(self.out / "proof" / "verdict.json", text.encode())
+        return verdict
+
+    # ---- export ------------------------------------------------------------------------------
+
+    def records(self) -> Iterator[pa.RecordBatch]:
+        """The plan's records in reading order, with ``phase`` and ``copy``, a few thousand at a time."""
+        rows, copies = self.plan.reading_order(self.run.at("order"))
+        names = schema(self.kind).names
+        for start in range(0, len(rows), 4096):
+            part = rows[start : start + 4096]
+            table = self.pool.take(part, names)
+            table = table.append_column("phase", pa.array(self.plan.phase[part]))
+            table = table.append_column("copy", pa.array(copies[start : start + 4096]))
+            yield table.combine_chunks().to_batches()[0]
+
+    def provenance(self) -> dict[str, Any]:
+        """What the exports were made from; no clock and no machine in it, so equal inputs give equal bytes."""
+        goal = self._needs_goal()
+        return {
+            "tilth": __version__,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "seed": self.recipe.seed,
+            "inputs": [
+                dict(zip(("source", "file", "bytes", "sha256"), f, strict=True)) for f in self.imported.origin["files"]
+            ],
+            "goal": goal.fingerprint,
+            "signals": {
+                n: {"made_from": self.pool.column_fingerprint(n)} | s.describe() for n, s in self.signals.items()
+            },
+            "plan": self.plan.header(),
+        }
+
+    @cached_property
+    def exported(self) -> list[Path]:
+        """One folder per format."""
+        from tilth.io.export import export
+
+        out = []
+        for spec in self.recipe.export:
+            folder = self.out / "export" / spec.use
+            temporary = folder.with_name(f"{spec.use}.tmp")
+            shutil.rmtree(temporary, ignore_errors=True)
+            export(spec.use, self, temporary, spec.tokenizer)
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
+            self.say(f"export   {spec.use}: {folder}")
+            out.append(folder)
+        return out
+
+    # ---- all of it ---------------------------------------------------------------------------
+
+    def all(self) -> dict[str, Any]:
+        """Every stage the recipe names; returns what ``build.json`` says."""
+        with locked(self.out, self.wait):
+            self.pool  # noqa: B018
+            summary: dict[str, Any] = {"records": self.imported.count}
+            if self.goal is not None:
+                summary["plan"] = {"records": int(self.plan.kept.sum()), "amount": self.plan.amount}
+            if self.proof is not None:
+                summary["verdict"] = self.verdict.headline
+            summary["exports"] = [str(p) for p in self.exported]
+            from tilth.report.page import write_report
+
+            summary["report"] = str(write_report(self))
+            return summary

@@ -1,0 +1,423 @@
+"""The command line: verbs that mirror the Python API. Heavy modules are imported by the verb that needs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from tilth.core.errors import BadRecipe, TilthError, UsageError
+
+if TYPE_CHECKING:
+    from tilth.build import Build
+
+app = typer.Typer(
+    name="tilth",
+    help="Decide what a language model should be trained on, and prove the choice on small models.",
+    epilog="Start with: tilth init data/*.jsonl > recipe.yaml && tilth build recipe.yaml. "
+    "Exit codes: 0 done, 2 wrong request, 3 unusable data, 4 pool on disk, 5 bug in a method, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+RecipeArg = Annotated[Path, typer.Argument(help="the recipe's YAML file", show_default=False)]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="changes to the recipe, such as goal.budget=5M", show_default=False)
+]
+Out = Annotated[Path | None, typer.Option(help="folder for everything made; default build/<recipe's name>")]
+Processes = Annotated[int, typer.Option(min=1, help="processes")]
+Json = Annotated[bool, typer.Option("--json", help="print the result as JSON on standard output, nothing else")]
+Wait = Annotated[float, typer.Option(min=0, help="seconds to wait for another writer of the same folder")]
+Strict = Annotated[bool, typer.Option(help="the first unreadable line is an error instead of being quarantined")]
+DryRun = Annotated[bool, typer.Option(help="print tokens, minutes, memory and disk; run nothing")]
+CORES = os.cpu_count() or 1
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
+def _emit(value: Any, as_json: bool, text: str) -> None:
+    sys.stdout.write((json.dumps(value, indent=1, default=str) if as_json else text) + "\n")
+
+
+def _bar(items: Iterable[Any], label: str, total: int | None) -> Iterator[Any]:
+    """A progress bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(items, description=label, total=total, console=Console(stderr=True), transient=True)
+
+
+def _stamp(recipe: Path, overrides: list[str] | None) -> tuple[str, dict[str, Any]]:
+    """What a build depends on, read without importing any method: recipe, overrides, files' marks, tilth itself."""
+    import hashlib
+
+    import yaml
+
+    from tilth import __version__, marks
+    from tilth.recipe import override, read
+
+    raw = yaml.safe_load(read(recipe))
+    if not isinstance(raw, dict):
+        raise BadRecipe("A recipe is a YAML mapping with at least `sources:`. `tilth init` writes one.")
+    for change in overrides or ():
+        override(raw, change)
+    files = marks.of_recipe(raw, recipe.parent)
+    value = json.dumps([__version__, marks.of_code(), raw, files], sort_keys=True, default=str)
+    return hashlib.sha256(value.encode()).hexdigest(), raw
+
+
+def _build(
+    recipe: Path, overrides: list[str] | None, out: Path | None, workers: int, strict: bool = False, wait: float = 0
+) -> Build:
+    from tilth.build import Build
+    from tilth.engine.local import Workers
+    from tilth.recipe import load
+
+    return Build(
+        recipe=load(recipe, overrides or ()),
+        base=recipe.parent,
+        out=out or _out(recipe),
+        workers=Workers(workers, _bar),
+        strict=strict,
+        wait=wait,
+        say=_say,
+    )
+
+
+def _out(recipe: Path) -> Path:
+    return Path("build") / recipe.stem
+
+
+@app.command()
+def build(
+    recipe: RecipeArg,
+    overrides: Overrides = None,
+    out: Out = None,
+    workers: Processes = CORES,
+    strict: Strict = False,
+    wait: Wait = 0.0,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Do all of a recipe: import, score, plan, prove, export, report.
+
+    What is done is skipped and what was cut is resumed. Ends with the verdict and the report's path.
+
+    Example: tilth build recipes/quickstart.yaml goal.budget=200k
+    """
+    folder = out or _out(recipe)
+    stamp, _ = _stamp(recipe, overrides)
+    mark = folder / "build.json"
+    if not dry_run and mark.exists():
+        done = json.loads(mark.read_text())
+        if done.get("stamp") == stamp and all(Path(p).exists() for p in [done["report"], *done["exports"]]):
+            _say("nothing to do: recipe, inputs and code are as they were in the last build")
+            _emit(done, as_json, _ending(done))
+            return
+    job = _build(recipe, overrides, out, workers, strict, wait)
+    if dry_run:
+        from tilth.estimate import estimate
+
+        forecast = estimate(job)
+        _emit(forecast.as_dict(), as_json, forecast.text())
+        return
+    began = time.monotonic()
+    mark.unlink(missing_ok=True)
+    with job.workers:
+        done = job.all() | {"stamp": stamp}
+    from tilth.engine.local import write_atomic
+
+    write_atomic(mark, json.dumps(done, indent=1).encode())
+    _say(f"done in {time.monotonic() - began:.0f} s")
+    _emit(done, as_json, _ending(done))
+
+
+def _ending(done: dict[str, Any]) -> str:
+    lines = []
+    if "verdict" in done:
+        lines.append(f"verdict  {done['verdict']}")
+    lines.append(f"report   {done['report']}")
+    return "\n".join(lines)
+
+
+@app.command(name="import")
+def import_(
+    recipe: RecipeArg,
+    overrides: Overrides = None,
+    out: Out = None,
+    workers: Processes = CORES,
+    strict: Strict = False,
+    wait: Wait = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Import the recipe's sources into a pool.
+
+    Example: tilth import recipe.yaml --strict
+    """
+    with (job := _build(recipe, overrides, out, workers, strict, wait)).workers:
+        pool = job.imported
+    info = {"pool": str(pool.folder), "kind": pool.kind, "records": pool.count, **dict(pool.origin)}
+    quarantined = (
+        f"; {info['quarantined']:,} lines in {pool.folder / 'quarantine.jsonl'}" if info["quarantined"] else ""
+    )
+    _emit(info, as_json, f"{pool.count:,} {pool.kind} records in {pool.folder}{quarantined}")
+
+
+@app.command()
+def score(
+    recipe: RecipeArg,
+    overrides: Overrides = None,
+    out: Out = None,
+    workers: Processes = CORES,
+    wait: Wait = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Compute the recipe's signals; each becomes a column of the pool.
+
+    Example: tilth score recipe.yaml
+    """
+    with (job := _build(recipe, overrides, out, workers, wait=wait)).workers:
+        pool = job.pool
+    columns = {name: list(signal.makes) for name, signal in job.signals.items()}
+    text = "\n".join(f"{name}: {', '.join(made)}" for name, made in columns.items())
+    _emit({"pool": str(pool.folder), "version": pool.version, "columns": columns}, as_json, text)
+
+
+@app.command()
+def plan(
+    recipe: RecipeArg,
+    overrides: Overrides = None,
+    out: Out = None,
+    workers: Processes = CORES,
+    wait: Wait = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Decide: apply the recipe's policies and save the plan.
+
+    Example: tilth plan recipe.yaml plan.1.trials=128
+    """
+    from tilth.explain import describe_plan
+
+    with (job := _build(recipe, overrides, out, workers, wait=wait)).workers:
+        made = job.plan
+    _emit(made.header(), as_json, describe_plan(made))
+
+
+@app.command()
+def prove(
+    recipe: RecipeArg,
+    overrides: Overrides = None,
+    out: Out = None,
+    workers: Processes = CORES,
+    wait: Wait = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Test the plan against its baselines on small models.
+
+    Example: tilth prove recipe.yaml proof.seeds=10
+    """
+    from tilth.explain import describe_verdict
+
+    with (job := _build(recipe, overrides, out, workers, wait=wait)).workers:
+        verdict = job.verdict
+    _emit(verdict.as_dict(), as_json, describe_verdict(verdict))
+
+
+@app.command()
+def export(
+    recipe: RecipeArg,
+    overrides: Overrides = None,
+    out: Out = None,
+    workers: Processes = CORES,
+    wait: Wait = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Write the plan's records in the recipe's formats.
+
+    Example: tilth export recipe.yaml 'export=[jsonl, megatron]'
+    """
+    with (job := _build(recipe, overrides, out, workers, wait=wait)).workers:
+        folders = [str(p) for p in job.exported]
+    if not folders:
+        raise BadRecipe("The recipe exports nothing: state export: [jsonl].")
+    _emit({"exports": folders}, as_json, "\n".join(folders))
+
+
+@app.command()
+def why(
+    recipe: RecipeArg,
+    record: Annotated[str, typer.Argument(help="a record's id, as in the exports and the report")],
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Explain one record: its signals, what each policy decided and what would have to change.
+
+    Example: tilth why recipes/quickstart.yaml 4f0c...
+    """
+    from tilth.explain import describe_why
+    from tilth.explain import why as explain
+
+    told = explain(out or _out(recipe), record)
+    _emit(told, as_json, describe_why(told))
+
+
+@app.command()
+def diff(
+    before: Annotated[Path, typer.Argument(help="a build's folder, or a folder with plan.json")],
+    after: Annotated[Path, typer.Argument(help="another one over the same pool")],
+    as_json: Json = False,
+) -> None:
+    """Compare two plans: who entered, who left, and why.
+
+    Example: tilth diff build/before build/after
+    """
+    from tilth.explain import describe_diff
+    from tilth.explain import diff as compare
+
+    told = compare(before, after)
+    _emit(told, as_json, describe_diff(told))
+
+
+@app.command(name="list")
+def list_(
+    noun: Annotated[str, typer.Argument(help="signals, policies, transforms, proofs or probes; all when empty")] = "",
+    as_json: Json = False,
+) -> None:
+    """List the methods.
+
+    Example: tilth list policies
+    """
+    from tilth import catalog
+
+    if noun and noun not in catalog.NOUNS:
+        raise UsageError(f"There are {', '.join(catalog.NOUNS)}. Got {noun!r}.")
+    found = [(n, m) for n, m in catalog.names().items() if not noun or m.split(".")[1] == noun]
+    rows = [{"name": n, "noun": m.split(".")[1], "what": _first_line(catalog.find(n))} for n, m in found]
+    _emit(rows, as_json, "\n".join(f"{r['name']:20} {r['noun']:10} {r['what']}" for r in rows))
+
+
+def _first_line(cls: type[Any]) -> str:
+    return (cls.__doc__ or "").strip().splitlines()[0]
+
+
+@app.command()
+def show(
+    method: Annotated[str, typer.Argument(help="a method's name, see `tilth list`")],
+    as_json: Json = False,
+) -> None:
+    """Show a method: what it does, its fields with ranges, its columns, its paper.
+
+    Example: tilth show minhash
+    """
+    from tilth import catalog
+    from tilth.explain import describe_method
+
+    cls = catalog.find(method)
+    _emit(cls.model_json_schema(), as_json, describe_method(cls))
+
+
+@app.command()
+def probe(
+    name: Annotated[str, typer.Argument(help="a probe's name, see `tilth list probes`")],
+    size: Annotated[int, typer.Option(min=1, help="records")] = 1000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    out: Annotated[Path | None, typer.Option(help="write the world's records here as JSONL, truth included")] = None,
+    as_json: Json = False,
+) -> None:
+    """Build a world whose truth is known, to try a method on.
+
+    Example: tilth probe planted_duplicates --size 2000 --out world.jsonl
+    """
+    from tilth import catalog
+    from tilth.core import Probe, Run
+
+    method = catalog.find(name)()
+    if not isinstance(method, Probe):
+        raise UsageError(f"{name!r} is a {method.noun()}, not a probe. `tilth list probes` lists them.")
+    pool = method.build(size, Run(seed=seed)).pool
+    rows = pool.table(pool.schema.names).to_pylist()
+    if out:
+        out.write_text("".join(json.dumps(r, ensure_ascii=False, default=str) + "\n" for r in rows), encoding="utf-8")
+    info = {"probe": name, "records": pool.count, "kind": pool.kind, "columns": pool.schema.names, "first": rows[:3]}
+    _emit(info, as_json, json.dumps(info, indent=1, default=str, ensure_ascii=False))
+
+
+@app.command()
+def claim(
+    name: Annotated[str, typer.Argument(help="a claim's name; empty lists them")] = "",
+    data: Annotated[Path | None, typer.Option(envvar="TILTH_DATA", help="folder with the published data")] = None,
+    as_json: Json = False,
+) -> None:
+    """Reproduce what a paper found: the paper's number beside ours.
+
+    Example: tilth claim liu2024_regmix --data data
+    """
+    import importlib
+
+    folder = Path(__file__).parent / "claims"
+    known = sorted(f.stem for f in folder.glob("*.py") if not f.stem.startswith("_"))
+    if not name:
+        _emit(known, as_json, "\n".join(known))
+        return
+    if name not in known:
+        raise UsageError(f"No claim is called {name!r}. There are {', '.join(known)}.")
+    rows = importlib.import_module(f"tilth.claims.{name}").run(data)
+    _emit(rows, as_json, _markdown(rows))
+
+
+def _markdown(rows: list[dict[str, Any]]) -> str:
+    head = list(rows[0])
+    lines = [head, ["---"] * len(head), *([str(r[h]) for h in head] for r in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+@app.command()
+def init(
+    paths: Annotated[list[str], typer.Argument(help="files, folders or globs", show_default=False)],
+    budget: Annotated[str, typer.Option(help="such as 20M tokens")] = "1M tokens",
+) -> None:
+    """Write a commented recipe for the files given, on standard output.
+
+    Example: tilth init data/*.jsonl.zst > recipe.yaml
+    """
+    from tilth.starter import starter
+
+    sys.stdout.write(starter(paths, budget))
+
+
+def main() -> NoReturn:
+    """Entry point: runs a verb and turns errors into one line and an exit code."""
+    try:
+        app(standalone_mode=False)
+    except TilthError as error:
+        _say(f"tilth: {error}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _say("tilth: interrupted; run the same command again to resume")
+        sys.exit(130)
+    except typer.Abort:
+        sys.exit(130)
+    except Exception as error:
+        from click import ClickException
+
+        if isinstance(error, ClickException):
+            error.show()
+            sys.exit(error.exit_code)
+        if isinstance(error, OSError) and error.errno == 28:
+            _say(f"tilth: the disk is full ({error.filename}). Free some space and run the same command again.")
+            sys.exit(4)
+        raise
+    sys.exit(0)

@@ -1,0 +1,283 @@
+"""What every method must pass; a new method is covered the moment its file exists. No method is named here."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pydantic_core import PydanticUndefined
+
+from tilth import catalog
+from tilth.core import Budget, Goal, Method, Plan, Policy, Probe, Proof, Run, Signal, TablePool, World
+from tilth.core.errors import BadField, UnknownMethod
+from tilth.core.pool import select
+from tilth.engine.apply import score_in_memory
+
+NAMES = [*catalog.names()]
+SEED = 7
+TORTURE = [
+    "",
+    " ",
+    "\n\r\n\t",
+    "a",
+    "\x00nul\x00",
+    "e\u0301 combining \u0301",
+    "\u202eright to left\u202c שלום عربي",
+    "emoji 👩‍👩‍👧‍👦 🏳️‍🌈",
+    "x" * 100_000,
+    "word " * 3000,
+    "=cmd|' /C calc'!A0",
+    "</script><script>alert(1)</script>",
+    "line\r\nline\r\nline",
+    "漢字仮名交じり文。" * 50,
+    "İstanbul ß ﬁ Ǆ",
+]
+
+
+def build(cls: type[Method]) -> Any:
+    """A method with its defaults; a field without one states an example in its definition."""
+    given = {
+        name: field.examples[0]
+        for name, field in cls.model_fields.items()
+        if field.is_required() and field.examples is not None
+    }
+    return cls(**given)
+
+
+def of(noun: type[Method]) -> list[str]:
+    return [name for name in NAMES if issubclass(catalog.find(name), noun)]
+
+
+def prose(n: int, run: Run) -> list[str]:
+    words = ["the", "of", "and", "to", "soil", "seed", "water", "field", "grows", "under", "a", "warm", "wind", "while", "old", "farmers", "wait", "for", "rain"]
+    rng = run.rng("prose")
+    return [" ".join(rng.choice(words, size=int(rng.integers(5, 60)))).capitalize() + "." for _ in range(n)]
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    """A text pool of two sources with a goal, every column any method here may need."""
+    run = Run(seed=SEED)
+    texts = prose(240, run) + TORTURE
+    n = len(texts)
+    table = pa.table(
+        {
+            "id": [f"id{i}" for i in range(n)],
+            "text": pa.array([*texts[:-1], None], pa.string()),
+            "label": ["yes" if i % 3 else "no" for i in range(n)],
+            "source": ["a" if i % 2 else "b" for i in range(n)],
+        }
+    )
+    pool = TablePool(table, "labeled", fragment=100)
+    target = TablePool(pa.table({"text": prose(12, run.at("target"))}))
+    holdout = TablePool(pa.table({"text": prose(12, run.at("holdout"))}))
+    goal = Goal(target, holdout, Budget(1500))
+    for name in of(Signal):  # columns that policies and proofs may read
+        signal = build(catalog.find(name))
+        if all(c in pool.column_names() for c in signal.needs):
+            pool = score_in_memory(signal, pool, goal, run)
+    return World(pool, goal)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_named_after_its_file(name: str) -> None:
+    assert catalog.find(name).__name__.lower() == name.replace("_", "")
+    public = [
+        c
+        for c in vars(inspect.getmodule(catalog.find(name))).values()
+        if isinstance(c, type) and issubclass(c, Method) and c.__module__.endswith(f".{name}")
+    ]
+    assert len(public) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_is_a_value(name: str) -> None:
+    method = build(catalog.find(name))
+    assert method == build(catalog.find(name))
+    assert hash(method) == hash(build(catalog.find(name)))
+    assert method.fingerprint() == build(catalog.find(name)).fingerprint()
+    assert catalog.build(method.describe()) == method
+    assert pickle.loads(pickle.dumps(method)) == method
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_is_documented(name: str) -> None:
+    cls = catalog.find(name)
+    text = inspect.getdoc(cls) or ""
+    assert ">>>" in text, f"{name} shows no executed example"
+    assert len(text) > 300, f"{name} says too little: what, cost, trap, source"
+    for field, info in cls.model_fields.items():
+        assert info.description, f"{name}.{field} has no description"
+    if cls.paper:
+        papers = tomllib.loads((Path(__file__).parents[1] / "papers.toml").read_text())["paper"]
+        assert cls.paper in {p["key"] for p in papers}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_has_an_exam(name: str) -> None:
+    exam = Path(__file__).parent / "exams" / f"test_{name}.py"
+    assert exam.exists(), f"write {exam.name}: {name} must beat chance and the naive rival where the truth is known"
+    assert "assert " in exam.read_text()
+
+
+def out_of_bounds(cls: type[Method]) -> Iterator[tuple[str, Any]]:
+    for field, info in cls.model_json_schema().get("properties", {}).items():
+        yield field, {"no": "such"}
+        for options in (info, *info.get("anyOf", ())):
+            if "minimum" in options:
+                yield field, options["minimum"] - 1
+            if "maximum" in options:
+                yield field, options["maximum"] + 1
+            if "exclusiveMinimum" in options:
+                yield field, options["exclusiveMinimum"]
+            if "enum" in options:
+                yield field, "nothing like it"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rejects_bad_fields_with_a_sentence(name: str) -> None:
+    cls = catalog.find(name)
+    with pytest.raises(BadField, match="has no field 'no_such_field'"):
+        cls(no_such_field=1)
+    for field, value in out_of_bounds(cls):
+        given = {**{n: i.examples[0] for n, i in cls.model_fields.items() if i.is_required() and i.examples}}
+        with pytest.raises((BadField, UnknownMethod), match=r"."):
+            cls(**{**given, field: value})
+
+
+def test_fields_have_defaults_or_examples() -> None:
+    for name in NAMES:
+        for field, info in catalog.find(name).model_fields.items():
+            assert info.default is not PydanticUndefined or info.default_factory or info.examples, f"{name}.{field}"
+
+
+def rows(signal: Signal[Any], batch: pa.RecordBatch, state: Any, run: Run) -> list[tuple[Any, ...]]:
+    made = signal.score(batch, state, run)
+    assert made.keys() == signal.makes.keys()
+    columns = []
+    for key, kind in signal.makes.items():
+        values = made[key]
+        array = values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values)
+        assert len(array) == batch.num_rows
+        columns.append(array.cast(kind).to_pylist())
+    return [*zip(*columns, strict=True)] if columns else []
+
+
+def same(a: Any, b: Any) -> bool:
+    return repr(a) == repr(b)  # NaN equals itself, 1 differs from 1.0
+
+
+@pytest.mark.parametrize("name", of(Signal))
+def test_signal_keeps_its_promises(name: str, world: World) -> None:
+    signal, run = build(catalog.find(name)), Run(seed=SEED).at("signal", name)
+    goal = world.goal if signal.goal_parts else None
+    state = pickle.loads(pickle.dumps(signal.fit(world.pool, goal, run)))
+    whole = world.pool.table([*signal.needs]).combine_chunks().to_batches()[0]
+    before = whole.to_pylist()
+    all_rows = rows(signal, whole, state, run)
+    parts = [whole.slice(0, 25), whole.slice(25, 1), whole.slice(26, 0), whole.slice(26)]
+    pieces = [row for part in parts for row in rows(signal, part, state, run)]
+    assert same(all_rows, pieces), "a record's score depends on its batch"
+    order = list(range(whole.num_rows))[::-1]
+    turned = rows(signal, whole.take(pa.array(order)), state, run)
+    assert same(all_rows, turned[::-1]), "a record's score depends on its place"
+    assert whole.to_pylist() == before, "score changed its input"
+    again = rows(signal, whole, signal.fit(world.pool, goal, run), run)
+    assert same(all_rows, again), "the same seed gives another answer"
+
+
+@pytest.mark.parametrize("name", of(Signal))
+def test_signal_reads_only_what_it_needs(name: str, world: World) -> None:
+    signal, run = build(catalog.find(name)), Run(seed=SEED)
+
+    class Watched(TablePool):
+        pass
+
+    table = world.pool.table([*dict.fromkeys(["id", "text", "label", "source", *signal.needs])])
+    watched = Watched(table.select([c for c in table.column_names if "." not in c]), "labeled", fragment=90)
+    if all(c in watched.column_names() for c in signal.needs):
+        seen: set[str] = set()
+        original = watched.fragments()
+
+        class Spy(type(original[0])):  # type: ignore[misc]
+            def batches(self, columns: Any) -> Any:
+                seen.update(columns)
+                return super().batches(columns)
+
+        for fragment in original:
+            fragment.__class__ = Spy
+        watched.fragments = lambda: original  # type: ignore[method-assign]
+        signal.fit(watched, world.goal if signal.goal_parts else None, run)
+        assert seen <= {*signal.needs, "id"}, "fit reads columns the signal does not declare"
+
+
+@pytest.mark.parametrize("name", of(Signal))
+def test_signal_survives_empty_and_single_pools(name: str, world: World) -> None:
+    signal, run = build(catalog.find(name)), Run(seed=SEED)
+    goal = world.goal if signal.goal_parts else None
+    whole = pa.Table.from_batches(world.pool.table(["id", "text", "label", "source"]).to_batches())
+    for count in (0, 1):
+        pool = TablePool(whole.slice(3, count), "labeled")
+        if not all(c in pool.column_names() for c in signal.needs):
+            pytest.skip("reads another signal's columns, which a bare pool lacks")
+        made = score_in_memory(signal, pool, goal, run)
+        assert made.count == count
+        assert name in made.schema.names
+
+
+def plan_rows(plan: Plan) -> Any:
+    return plan.table().to_pydict()
+
+
+@pytest.mark.parametrize("name", of(Policy))
+def test_policy_keeps_its_promises(name: str, world: World) -> None:
+    policy, run = build(catalog.find(name)), Run(seed=SEED).at("plan", 0)
+    assert world.goal is not None
+    start = Plan.everything(world.pool, world.goal.budget)
+    before = plan_rows(start)
+    goal = world.goal.blind()
+    made = policy.revise(start, world.pool, goal, run)
+    assert plan_rows(start) == before, "revise changed the plan it was given"
+    assert same(plan_rows(made), plan_rows(policy.revise(start, world.pool, goal, run))), "same seed, another plan"
+    assert len(made.decisions) == 1
+    assert made.decisions[0].policy == policy.describe()
+    assert made.decisions[0].note
+    assert (made.repeats >= 0).all()
+    assert ((made.dropped_by == 0) == (made.repeats == 0)).all(), "every dropped record names its decision"
+    twice = policy.revise(made, world.pool, goal, run.at("again"))
+    assert twice.amount <= max(made.amount, goal.budget.amount * 1.05), "a second pass must not grow past the budget"
+    assert isinstance(policy.worst(), type(policy))
+    assert policy.worst().worst() in (policy, policy.worst())
+
+
+@pytest.mark.parametrize("name", of(Proof))
+def test_proof_keeps_its_promises(name: str, world: World) -> None:
+    proof, run = build(catalog.find(name)), Run(seed=SEED)
+    assert world.goal is not None
+    plan = Plan.everything(world.pool, world.goal.budget)
+    losses = proof.trial(plan, world.pool, world.goal, run)
+    assert losses.shape == (world.goal.holdout.count,)
+    assert np.isfinite(losses).all()
+    assert (losses > 0).all()
+    assert (losses == proof.trial(plan, world.pool, world.goal, run)).all(), "the same seed gives another answer"
+    assert isinstance(proof.smaller(), type(proof))
+    assert proof.smaller() != proof
+
+
+@pytest.mark.parametrize("name", of(Probe))
+def test_probe_keeps_its_promises(name: str) -> None:
+    probe = build(catalog.find(name))
+    one, two = (probe.build(60, Run(seed=SEED)).pool for _ in range(2))
+    assert one.table(one.schema.names).equals(two.table(two.schema.names)), "the same seed gives another world"
+    other = probe.build(60, Run(seed=SEED + 1)).pool
+    assert not one.table(one.schema.names).equals(other.table(other.schema.names)), "the seed does nothing"
+    assert "truth" in one.schema.names
+    first = next(one.fragments()[0].batches(["id", "text"]))
+    assert select(first, ["text"], "text").num_rows
