@@ -56,7 +56,27 @@ def of(noun: type[Method]) -> list[str]:
 
 
 def prose(n: int, run: Run) -> list[str]:
-    words = ["the", "of", "and", "to", "soil", "seed", "water", "field", "grows", "under", "a", "warm", "wind", "while", "old", "farmers", "wait", "for", "rain"]
+    words = [
+        "the",
+        "of",
+        "and",
+        "to",
+        "soil",
+        "seed",
+        "water",
+        "field",
+        "grows",
+        "under",
+        "a",
+        "warm",
+        "wind",
+        "while",
+        "old",
+        "farmers",
+        "wait",
+        "for",
+        "rain",
+    ]
     rng = run.rng("prose")
     return [" ".join(rng.choice(words, size=int(rng.integers(5, 60)))).capitalize() + "." for _ in range(n)]
 

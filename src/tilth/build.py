@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from tilth import __version__, catalog
-from tilth.core.errors import BadRecipe, EmptyPlan, Overlap
+from tilth.core.errors import BadInput, BadRecipe, EmptyPlan, Overlap
 from tilth.core.goal import Budget, Goal
 from tilth.core.method import digest
 from tilth.core.plan import Plan
@@ -23,13 +23,13 @@ from tilth.core.proof import Proof
 from tilth.core.records import Kind, schema
 from tilth.core.run import Run
 from tilth.core.signal import Signal
-from tilth.engine.apply import apply
+from tilth.engine.apply import apply, signal_state
 from tilth.engine.imports import Files, import_files
 from tilth.engine.local import Workers, write_atomic
 from tilth.engine.prove import Verdict, length_matched, prove
 from tilth.engine.store import StoredPool, locked
-from tilth.io.detect import detect
-from tilth.io.importer import chunks
+from tilth.io.detect import Layout, detect
+from tilth.io.importer import chunks, sample
 from tilth.io.reader import expand
 from tilth.recipe import Recipe
 
@@ -75,10 +75,10 @@ class Build:
         out = []
         for name, source in self.recipe.sources.items():
             paths = [path for pattern in source.paths for path in expand(pattern, self.base)]
-            fields = detect(paths, kind=source.kind, fields=source.fields)
+            layout = _layout(name, paths, source.kind, source.fields)
             defaults = {"license": source.license} if source.license else {}
-            out.append(Files(name, tuple(paths), fields, defaults))
-        kinds = {f.source: f.fields.kind for f in out}
+            out.append(Files(name, tuple(paths), layout, defaults))
+        kinds = {f.source: f.layout.kind for f in out}
         if len(set(kinds.values())) > 1:
             told = ", ".join(f"{name}: {kind}" for name, kind in kinds.items())
             raise BadRecipe(
@@ -90,7 +90,7 @@ class Build:
     @cached_property
     def kind(self) -> Kind:
         """The kind of the pool's records."""
-        return self.files[0].fields.kind
+        return self.files[0].layout.kind
 
     @cached_property
     def imported(self) -> StoredPool:
@@ -131,20 +131,24 @@ class Build:
         tables = []
         for name, item in spec.files(part).items():  # type: ignore[arg-type]
             paths = expand(item.path, self.base)
-            fields = detect(paths, kind=None, fields={})
+            layout = _layout(f"goal.{part}", paths, None, {})
             for path in paths:
-                for chunk in chunks(path, fields, f"{part}/{name}", {}, bytes_per_chunk=32 << 20):
+                for chunk in chunks(path, layout, f"{part}/{name}", {}):
                     if chunk.quarantine:
                         bad = chunk.quarantine[0]
                         raise BadRecipe(f"goal.{part}: {bad['file']}, line {bad['line']}: {bad['reason']}.")
                     table = chunk.table
                     table = table.append_column("goal", pa.array([name] * len(table), pa.string()))
                     tables.append(table.append_column("weight", pa.array([item.weight] * len(table), pa.float64())))
-        kind = fields.kind
+        kind = layout.kind
         whole = pa.concat_tables(tables) if tables else schema(kind).empty_table()
         if len(whole) == 0:
             raise BadRecipe(f"goal.{part} has no items; give a file with at least 2 (30 or more for a clear verdict).")
         return TablePool(whole, kind)
+
+    def state_of(self, name: str) -> Any:
+        """What a signal of this build learnt, or None when the build has no such signal."""
+        return signal_state(self.pool, name) if name in self.signals else None
 
     # ---- measure -----------------------------------------------------------------------------
 
@@ -184,9 +188,9 @@ class Build:
             need("tokens.count", ())
         if self.goal and self.recipe.decontaminate:
             need("contamination.hit", ())
-        for method in [*self.policies, *([self.proof] if self.proof else [])]:
-            for column in method.needs:
-                need(column, ())
+        columns = [c for p in self.policies for c in p.needs] + list(self.proof.needs if self.proof else ())
+        for column in columns:
+            need(column, ())
         return ordered
 
     @cached_property
@@ -353,14 +357,14 @@ class Build:
     @cached_property
     def exported(self) -> list[Path]:
         """One folder per format."""
-        from tilth.io.export import export
+        from tilth.export import export
 
         out = []
         for spec in self.recipe.export:
             folder = self.out / "export" / spec.use
             temporary = folder.with_name(f"{spec.use}.tmp")
             shutil.rmtree(temporary, ignore_errors=True)
-            export(spec.use, self, temporary, spec.tokenizer)
+            export(self, spec.use, temporary, spec.tokenizer)
             shutil.rmtree(folder, ignore_errors=True)
             temporary.rename(folder)
             self.say(f"export   {spec.use}: {folder}")
@@ -383,3 +387,11 @@ class Build:
 
             summary["report"] = str(write_report(self))
             return summary
+
+
+def _layout(name: str, paths: list[Path], kind: str | None, fields: Mapping[str, str]) -> Layout:
+    """The layout of a source's files, from the first one that has rows."""
+    for path in paths:
+        if rows := sample(path):
+            return detect(rows, kind, fields)
+    raise BadInput(f"{name}: none of its {len(paths)} files has a readable record. First: {paths[0]}.")

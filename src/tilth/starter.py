@@ -9,6 +9,7 @@ import yaml
 
 from tilth.core.errors import BadInput
 from tilth.io.detect import detect
+from tilth.io.importer import sample
 from tilth.io.reader import expand
 
 __all__ = ["starter"]
@@ -20,7 +21,8 @@ def starter(paths: Sequence[str], budget: str) -> str:
     Raises:
         BadInput: when a path matches nothing or its kind cannot be told.
     """
-    target, holdout, pools = "target.jsonl", "holdout.jsonl", {}
+    target, holdout = "target.jsonl", "holdout.jsonl"
+    pools: dict[str, str] = {}
     kinds = []
     for pattern in paths:
         found = expand(pattern, Path())
@@ -30,7 +32,7 @@ def starter(paths: Sequence[str], budget: str) -> str:
         elif "holdout" in name:
             holdout = pattern
         else:
-            kinds.append(detect(found, kind=None, fields={}).kind)
+            kinds.append(detect(sample(found[0])).kind)
             pools[name if name not in pools else f"{name}_{len(pools)}"] = pattern
     if not pools:
         raise BadInput("None of these files can be a source; name at least one that is not the target or holdout.")

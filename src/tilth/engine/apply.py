@@ -22,7 +22,7 @@ from tilth.core.signal import Signal
 from tilth.engine.local import Workers, write_atomic
 from tilth.engine.store import StoredPool, locked
 
-__all__ = ["apply", "column_fingerprint", "score_in_memory"]
+__all__ = ["apply", "column_fingerprint", "score_in_memory", "signal_state"]
 
 SMALL = 24 << 20  # bytes of text below which starting processes costs more than it saves
 
@@ -85,9 +85,19 @@ def apply(
             )
         )
         about = {"tilth:fingerprint": made_from, "tilth:method": json.dumps(signal.describe())}
+        write_atomic(_state_file(pool, name), saved.read_bytes())
         new = pool.with_columns(name, signal.makes, lambda f: _read(work / parts[f.key]), about)
         new.forget_work(made_from)
     return new
+
+
+def _state_file(pool: StoredPool, name: str) -> Path:
+    return pool.folder / "states" / f"{name}.pkl"
+
+
+def signal_state(pool: StoredPool, name: str) -> Any:
+    """What the signal behind a column learnt when it was fitted."""
+    return pickle.loads(_state_file(pool, name).read_bytes())
 
 
 def check_ready(signal: Signal[Any], pool: Pool, goal: Goal | None) -> None:

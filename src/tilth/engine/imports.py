@@ -19,7 +19,7 @@ from tilth.core.pool import column_digest
 from tilth.core.records import Kind, render
 from tilth.engine.local import Workers, no_space, write_atomic
 from tilth.engine.store import StoredPool, commit_import, locked, write_fragment
-from tilth.io.detect import Mapping as Fields
+from tilth.io.detect import Layout
 from tilth.io.importer import chunks
 from tilth.kernels.hashing import hash_strings
 from tilth.marks import of_files
@@ -35,7 +35,7 @@ class Files:
 
     source: str
     paths: tuple[Path, ...]
-    fields: Fields
+    layout: Layout
     defaults: Mapping[str, str]
 
 
@@ -57,7 +57,7 @@ def import_files(
     Raises:
         BadInput: in strict mode, or when a source has no readable record at all.
     """
-    made_from = digest([kind, [[f.source, of_files(f.paths), str(f.fields), dict(f.defaults)] for f in sources]])
+    made_from = digest([kind, [[f.source, of_files(f.paths), str(f.layout), dict(f.defaults)] for f in sources]])
     done = folder / "pool.json"
     if done.exists() and json.loads(done.read_text())["origin"]["made_from"] == made_from:
         return StoredPool(folder)
@@ -106,8 +106,8 @@ def _pieces(files: Files) -> Iterator[_Piece]:
 
 
 def _piece(files: Files, group: Sequence[Path]) -> _Piece:
-    part = Files(files.source, tuple(group), files.fields, files.defaults)
-    return _Piece(digest([files.source, of_files(group), str(files.fields), dict(files.defaults)]), part)
+    part = Files(files.source, tuple(group), files.layout, files.defaults)
+    return _Piece(digest([files.source, of_files(group), str(files.layout), dict(files.defaults)]), part)
 
 
 def _import_piece(folder: Path, work: Path, kind: Kind, strict: bool, piece: _Piece) -> dict[str, Any]:
@@ -135,9 +135,7 @@ def _import_piece(folder: Path, work: Path, kind: Kind, strict: bool, piece: _Pi
 
     for path in piece.files.paths:
         try:
-            for chunk in chunks(
-                path, piece.files.fields, piece.files.source, piece.files.defaults, bytes_per_chunk=FRAGMENT_BYTES
-            ):
+            for chunk in chunks(path, piece.files.layout, piece.files.source, piece.files.defaults, FRAGMENT_BYTES):
                 bad += [{"source": piece.files.source, **line} for line in chunk.quarantine]
                 if chunk.table.num_rows:
                     held.append(chunk.table)
@@ -173,7 +171,7 @@ def _unique_ids(
     """Make ids unique: a repeated id with the same text is a natural duplicate and is renamed ``id-2``; one with
     other text is a conflict and is quarantined. Only fragments with repeated ids are written again."""
     hashes = np.concatenate([np.array(f["ids"], np.uint64) for f in fragments])
-    values, first, counts = np.unique(hashes, return_index=True, return_counts=True)
+    values, counts = np.unique(hashes, return_counts=True)
     repeated = set(values[counts > 1].tolist())
     renamed = 0
     if repeated:
@@ -229,5 +227,4 @@ def _unique_ids(
                     "bytes": int(pa.compute.sum(pa.compute.binary_length(text)).as_py() or 0),
                     "lance": write_fragment(folder, table, kind),
                 }
-    del first
     return [f for f in fragments if f["count"]], renamed

@@ -34,6 +34,8 @@ from tilth.engine.local import no_space, write_atomic
 
 __all__ = ["StoredFragment", "StoredPool", "locked", "write_fragment"]
 
+os.environ.setdefault("LANCE_LOG", "error")  # Lance warns of every first write into a new folder
+
 FORMAT = "2.1"  # the first Lance file format that keeps null structs
 ENCODING = {"lance-encoding:compression": "none"}  # the default compression is several times slower to write and scan
 BATCH_ROWS = 1024
