@@ -128,7 +128,7 @@ def _import_piece(folder: Path, work: Path, kind: Kind, strict: bool, piece: _Pi
                 "bytes": int(pa.compute.sum(pa.compute.binary_length(text)).as_py() or 0),
                 "source": piece.files.source,
                 "lance": write_fragment(folder, table, kind),
-                "ids": [int(h) for h in hash_strings(table.column("id"))],
+                "ids": hash_strings(table.column("id")).tobytes().hex(),
             }
             write_atomic(mark, json.dumps(about).encode())
         fragments.append(json.loads(mark.read_text()))
@@ -170,9 +170,11 @@ def _unique_ids(
 ) -> tuple[list[dict[str, Any]], int]:
     """Make ids unique: a repeated id with the same text is a natural duplicate and is renamed ``id-2``; one with
     other text is a conflict and is quarantined. Only fragments with repeated ids are written again."""
-    hashes = np.concatenate([np.array(f["ids"], np.uint64) for f in fragments])
+    ids_of = [np.frombuffer(bytes.fromhex(f["ids"]), np.uint64) for f in fragments]
+    hashes = np.concatenate(ids_of)
     values, counts = np.unique(hashes, return_counts=True)
-    repeated = set(values[counts > 1].tolist())
+    again = values[counts > 1]
+    repeated = set(again.tolist())
     renamed = 0
     if repeated:
         import lance
@@ -187,14 +189,14 @@ def _unique_ids(
             )
         seen: dict[str, tuple[str, int]] = {}
         for number, stored in enumerate(dataset.get_fragments()):
-            if repeated.isdisjoint(fragments[number]["ids"]):
+            if not np.isin(ids_of[number], again).any():
                 continue
             table = stored.to_table()
             ids = table.column("id").to_pylist()
             texts = hash_strings(render(kind, table)).tolist()
             keep_rows = np.ones(len(ids), bool)
             changed = False
-            for row, (name, h) in enumerate(zip(list(ids), fragments[number]["ids"], strict=True)):
+            for row, (name, h) in enumerate(zip(list(ids), ids_of[number].tolist(), strict=True)):
                 if h not in repeated:
                     continue
                 text, times = seen.get(name, (texts[row], 0))
