@@ -137,6 +137,9 @@ def test_worst_keeps_the_others() -> None:
     on = pool()
     plan = keep.worst().revise(Plan.everything(on, BUDGET), on, Goal(on, on, BUDGET), Run())
     assert plan.kept.tolist() == [True, False, False, False, False]
+    assert keep.worst().worst() == keep
+    mixed = Keep(where="not (dup) or (text = '')")
+    assert mixed.worst().where == "not (not (dup) or (text = ''))"
 
 
 def test_explain_agrees_with_the_decision() -> None:

@@ -53,7 +53,9 @@ class Keep(Policy):
     "size.words >= 50 and text <> 'd': 1 of 4 records hold, 2 do not, 1 unknown (dropped)"
     """
 
-    where: str = Field(description="the condition, for example: quality.ok and not minhash.duplicate")
+    where: str = Field(
+        description="the condition, as SQL over columns", examples=["length(text) >= 20 and source is not null"]
+    )
     unknown: Literal["keep", "drop", "error"] = Field("drop", description="what to do where the condition is null")
 
     @field_validator("where")
@@ -105,7 +107,16 @@ class Keep(Policy):
 
     def worst(self) -> Self:
         """The records for which the condition does not hold; unknown ones are treated alike."""
-        return self.model_copy(update={"where": f"not ({self.where})"})
+        inner = self.where.removeprefix("not (").removesuffix(")")
+        turned = inner if f"not ({inner})" == self.where and _parses(inner) else f"not ({self.where})"
+        return self.model_copy(update={"where": turned})
+
+
+def _parses(where: str) -> bool:
+    try:
+        return bool(_conjuncts(where))
+    except BadField:
+        return False
 
 
 def explain(where: str, row: Mapping[str, Any]) -> list[tuple[str, bool | None, dict[str, Any]]]:
