@@ -97,14 +97,15 @@ def _plain(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _gunzip(file: BinaryIO) -> Iterator[bytes]:
-    # zlib rather than gzip: gzip's buffering throws away the good data in front of a break
+    # zlib rather than gzip, whose buffering throws away the good data in front of a break; small bites, as an
+    # error loses what its bite would have given
     stream = zlib.decompressobj(31)
     started = False
     data = b""
     given = 0
     while True:
         if not data:
-            data = file.read(_BLOCK)
+            data = file.read(1 << 14)
             if not data:
                 break
         if not started:
@@ -113,7 +114,7 @@ def _gunzip(file: BinaryIO) -> Iterator[bytes]:
                 continue
             started = True
         try:
-            out = stream.decompress(data, _BLOCK)
+            out = stream.decompress(data, 1 << 16)
         except zlib.error as error:
             raise Broken(_damaged(given, str(error))) from None
         given += len(out)
@@ -129,12 +130,12 @@ def _gunzip(file: BinaryIO) -> Iterator[bytes]:
 
 def _unzstd(file: BinaryIO) -> Iterator[bytes]:
     # decompressobj rather than stream_reader: the latter ends silently where a frame is cut.
-    # Small bites bound the output: 4 KiB of input can hold 1,000 blocks of 128 KiB.
+    # Small bites bound the output: 4 bytes can stand for a block of 128 KiB.
     maker = zstandard.ZstdDecompressor()
     stream = maker.decompressobj()
     open_frame = False
     given = 0
-    while data := file.read(4096):
+    while data := file.read(1024):
         while data:
             open_frame = True
             try:
