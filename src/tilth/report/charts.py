@@ -1,0 +1,208 @@
+"""Pictures as inline SVG, drawn from numbers.
+
+Places along the width are percentages and heights are pixels, so that a picture fills any width and its text keeps
+its size. Colours are classes of the style sheet: they follow the reader's light or dark theme.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tilth.report.markup import Markup, el, shown
+
+__all__ = ["Bins", "Interval", "bars", "bins", "forest", "histograms", "number", "shares"]
+
+Floats = npt.NDArray[np.float64]
+LABEL = 40  # characters of a label that fit the narrowest screen
+
+
+def number(value: float) -> str:
+    """A number in as few characters as it needs: whole numbers with separators, others with 3 or 4 digits.
+
+    >>> [number(v) for v in (12345.0, 0.123456, 1e-7, -2.5, float("nan"))]
+    ['12,345', '0.1235', '1e-07', '-2.5', '–']
+    """
+    if not np.isfinite(value):
+        return "–" if np.isnan(value) else ("∞" if value > 0 else "-∞")
+    if value == round(value) and abs(value) < 1e15:
+        return f"{value:,.0f}"
+    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _percent(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".") + "%"
+
+
+def _svg(title: str, about: str, height: float, *children: object) -> Markup:
+    return el(
+        "svg", el("title", title), el("desc", about), children,
+        role="img", aria_label=f"{title}. {about}", width="100%", height=f"{height:g}",
+    )  # fmt: skip
+
+
+def _label(text: object, x: str, y: float, class_: str = "label", anchor: str | None = None) -> Markup:
+    return el("text", shown(text, LABEL), x=x, y=f"{y:g}", class_=class_, text_anchor=anchor)
+
+
+def bars(title: str, rows: Mapping[str, Sequence[float]], series: Sequence[str], unit: str = "") -> Markup:
+    """For each row one bar per series, from zero, with its value at its end; missing values are NaN."""
+    finite = [v for values in rows.values() for v in values if np.isfinite(v)]
+    top = max([*finite, 0.0]) or 1.0
+    step, thick = 22 + 15 * len(series), 12
+    parts: list[Markup] = []
+    for i, (name, values) in enumerate(rows.items()):
+        y = i * step
+        parts.append(_label(name, "0", y + 14))
+        for k, value in enumerate(values):
+            if not np.isfinite(value):
+                continue
+            at, width = y + 20 + 15 * k, 78 * max(value, 0.0) / top
+            parts.append(el("rect", x="0", y=at, width=_percent(width), height=thick, rx="2",
+                            class_=f"series{k}" if len(series) > 1 else "area"))  # fmt: skip
+            text = f"{value:.1%}" if unit == "%" else f"{number(value)}{unit}"
+            parts.append(el("text", text, x=_percent(width), dx="6", y=at + 10, class_="value"))
+    about = f"{len(rows)} rows; bars: {', '.join(series)}; the longest is {number(top)}."
+    picture = _svg(title, about, max(1, len(rows)) * step + 4, parts)
+    return el("figure", legend(series) if len(series) > 1 else None, picture, class_="chart")
+
+
+def legend(series: Sequence[str]) -> Markup:
+    """Which colour is which."""
+    keys = [el("span", el("i", class_=f"key series{k}"), name) for k, name in enumerate(series)]
+    return el("figcaption", keys, class_="legend")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """One row of a forest plot."""
+
+    name: str
+    middle: float
+    low: float
+    high: float
+    call: str
+
+
+def forest(title: str, rows: Sequence[Interval], unit: str, left: str, right: str) -> Markup:
+    """Intervals on one scale with a line at zero: an interval that crosses it shows no difference."""
+    reach = [v for r in rows for v in (r.low, r.high, r.middle) if np.isfinite(v)]
+    low, high = min([0.0, *reach]), max([0.0, *reach])
+    pad = 0.06 * (high - low or 1.0)
+    low, high = low - pad, high + pad
+
+    def at(value: float) -> str:
+        return _percent(100 * (value - low) / (high - low))
+
+    step, foot = 46, 38
+    bottom = len(rows) * step + 4
+    parts = [el("line", x1=at(0), x2=at(0), y1="0", y2=bottom + 6, class_="zero")]
+    for i, row in enumerate(rows):
+        y = i * step + 30
+        marks = {"better": "good", "worse": "bad"}.get(row.call, "even")
+        parts += [
+            _label(f"vs {row.name}: {row.call}", "0", y - 14),
+            el("line", x1=at(row.low), x2=at(row.high), y1=y, y2=y, class_=f"span {marks}"),
+            *(el("line", x1=at(v), x2=at(v), y1=y - 5, y2=y + 5, class_=f"span {marks}") for v in (row.low, row.high)),
+            el("circle", cx=at(row.middle), cy=y, r="5", class_=f"dot {marks}"),
+        ]
+    ticks = [low + pad, 0.0, high - pad]
+    for value in ticks:
+        # A tick too near to zero's would print over it.
+        if value and abs(value) < 0.15 * (high - low):
+            continue
+        place = 100 * (value - low) / (high - low)
+        anchor = "start" if place < 15 else "end" if place > 85 else "middle"
+        parts.append(el("text", f"{value:+.4f}" if value else "0", x=at(value), y=bottom + 18, class_="tick",
+                        text_anchor=anchor))  # fmt: skip
+    parts.append(el("text", f"← {left}", x="0", y=bottom + foot - 4, class_="tick"))
+    parts.append(el("text", f"{right} →", x="100%", y=bottom + foot - 4, class_="tick", text_anchor="end"))
+    told = "; ".join(f"{r.name} {r.middle:+.4f} [{r.low:+.4f}, {r.high:+.4f}] {r.call}" for r in rows)
+    return el("figure", _svg(title, f"In {unit}: {told}.", bottom + foot, parts), class_="chart")
+
+
+@dataclass(frozen=True)
+class Bins:
+    """How values are put into bins: the same for every group of one picture."""
+
+    edges: Floats
+    log: bool
+
+    def count(self, values: Floats) -> npt.NDArray[np.int64]:
+        """Values per bin; those beyond the first and last edge fall into the first and last bin."""
+        x = np.sign(values) * np.log1p(np.abs(values)) if self.log else values
+        counts: npt.NDArray[np.int64] = np.histogram(np.clip(x, self.edges[0], self.edges[-1]), self.edges)[0]
+        return counts
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The outer edges, in the values' own unit."""
+        low, high = (float(v) for v in (self.edges[0], self.edges[-1]))
+        return (float(np.sign(low) * np.expm1(abs(low))), float(np.expm1(high))) if self.log else (low, high)
+
+
+def bins(values: Floats, most: int = 28) -> Bins:
+    """Bins that show where values are: whole numbers one by one where they are few, a logarithmic scale where the
+    tail is long, and the outer 1 % folded into the end bins."""
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return Bins(np.array([0.0, 1.0]), False)
+    low, high = (float(v) for v in np.quantile(finite, [0.005, 0.995]))
+    whole = bool((finite == np.round(finite)).all())
+    if whole and high - low < most:
+        return Bins(np.arange(np.floor(low), np.ceil(high) + 2) - 0.5, False)
+    log = low >= 0 and high > 20 * max(float(np.median(finite)), 1.0)
+    if log:
+        low, high = float(np.log1p(low)), float(np.log1p(high))
+    if high <= low:
+        low, high = float(finite.min()), float(finite.max())
+        if high <= low:
+            low, high = low - 0.5, low + 0.5
+    return Bins(np.linspace(low, high, most + 1), log)
+
+
+def histograms(title: str, groups: Mapping[str, Floats]) -> Markup:
+    """One small histogram per group, all with the same bins, each as high as its own fullest bin."""
+    scale = bins(np.concatenate([*groups.values(), np.zeros(0)]))
+    step, tall = 24, 19
+    parts: list[Markup] = []
+    for i, (name, values) in enumerate(groups.items()):
+        counts = scale.count(values[np.isfinite(values)])
+        parts.append(el("text", shown(name, 14), el("title", shown(name, 200)), x="0", y=i * step + 15, class_="tick"))
+        heights = tall * counts / max(int(counts.max()), 1)
+        steps = "".join(f"V{tall - h:.1f}h1" for h in heights)
+        path = el("path", d=f"M0 {tall}{steps}V{tall}z", class_="area")
+        parts.append(
+            el("svg", path, x="32%", y=i * step, width="68%", height=tall, viewBox=f"0 0 {counts.size} {tall}",
+               preserveAspectRatio="none")
+        )  # fmt: skip
+        parts.append(el("line", x1="32%", x2="100%", y1=i * step + tall, y2=i * step + tall, class_="axis"))
+    low, high = scale.ends
+    if scale.edges.size - 1 < 28 and not scale.log:
+        low, high = low + 0.5, high - 0.5  # whole numbers: name the numbers, not the edges between them
+    foot = len(groups) * step + 12
+    parts.append(el("text", number(low), x="32%", y=foot, class_="tick"))
+    parts.append(el("text", number(high), x="100%", y=foot, class_="tick", text_anchor="end"))
+    if scale.log:
+        parts.append(el("text", "log scale", x="66%", y=foot, class_="tick", text_anchor="middle"))
+    about = f"Histograms from {number(low)} to {number(high)} for {', '.join(shown(g, 30) for g in groups)}."
+    return _svg(title, about, foot + 6, parts)
+
+
+def shares(title: str, groups: Mapping[str, float]) -> Markup:
+    """One bar per group that fills from 0 to 100 %."""
+    step = 24
+    parts: list[Markup] = []
+    for i, (name, share) in enumerate(groups.items()):
+        y = i * step
+        parts.append(el("text", shown(name, 14), el("title", shown(name, 200)), x="0", y=y + 15, class_="tick"))
+        parts.append(el("rect", x="32%", y=y + 5, width="52%", height="11", rx="2", class_="track"))
+        if np.isfinite(share):
+            parts.append(el("rect", x="32%", y=y + 5, width=_percent(52 * share), height="11", rx="2", class_="area"))
+        parts.append(el("text", f"{share:.1%}" if np.isfinite(share) else "–", x="100%", y=y + 15, class_="tick",
+                        text_anchor="end"))  # fmt: skip
+    told = ", ".join(f"{shown(g, 30)} {s:.1%}" for g, s in groups.items())
+    return _svg(title, f"Shares: {told}.", len(groups) * step + 2, parts)
