@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import Field
@@ -33,8 +33,9 @@ def test_fingerprints_tell_methods_apart_by_what_they_do() -> None:
 def test_errors_say_who_what_and_what_to_do() -> None:
     with pytest.raises(BadField, match=r"'steps'.*greater than or equal to 1.*Got 0 instead"):
         Outer(steps=0)
+    wrong: dict[str, Any] = {"step": 3}
     with pytest.raises(BadField, match=r"no field .step.. Did you mean .steps."):
-        Outer(**{"step": 3})
+        Outer(**wrong)
     with pytest.raises(BadRecipe, match="20M tokens"):
         Budget.parse("a lot")
 
