@@ -79,9 +79,9 @@ def card(facts: Mapping[str, Any], front: Mapping[str, Any] | None = None) -> st
         ...
     """
     title = str(facts.get("title", "A training set"))
-    head: dict[str, Any] = {"pretty_name": title}
+    head: dict[str, Any] = {"pretty_name": " ".join(title.split())}  # a line of its own could end the front matter
     if isinstance(facts.get("license"), str):
-        head["license"] = facts["license"].lower()
+        head["license"] = " ".join(facts["license"].lower().split())
     lines = ["---", yaml.safe_dump({**head, **(front or {})}, sort_keys=False, allow_unicode=False).rstrip(), "---"]
     lines += ["", f"# {escape(title)}"]
     for section, questions in SECTIONS.items():

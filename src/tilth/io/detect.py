@@ -83,7 +83,13 @@ SHAPES: Final = (
 )
 """Every known shape. Where a row fits several, the lowest rank wins: chats often carry a rendered `text` as well."""
 _BY_NAME: Final = {shape.name: shape for shape in SHAPES} | {"sharegpt": SHAPES[3]}
-ROLES: Final = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant"}
+ROLES: Final = {role: role for role in ("system", "user", "assistant", "tool")} | {
+    "human": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+}
 _NEGATIVE: Final = re.compile(r"negative(_\d+)?")
 _LONGEST: Final = 1 << 28
 

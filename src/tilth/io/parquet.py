@@ -36,9 +36,8 @@ def rows(batches: Iterable[pa.RecordBatch]) -> Iterator[Row | Bad]:
     """The rows of Arrow batches as plain values; a row with a value that is not what its type says is Bad."""
     number = 0
     for batch in batches:
-        plain = _plain(batch)
-        for start in range(0, len(plain), _ROWS):
-            for value in _values(plain.slice(start, _ROWS)):
+        for start in range(0, len(batch), _ROWS):
+            for value in _values(batch.slice(start, _ROWS)):
                 number += 1
                 if isinstance(value, str):
                     yield Bad(number, value)
@@ -48,27 +47,23 @@ def rows(batches: Iterable[pa.RecordBatch]) -> Iterator[Row | Bad]:
                     yield Row(number, value)
 
 
-def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Dates and times as ISO strings: as Python objects they would depend on what else is installed."""
+def _values(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
+    """Each row's values, or what is wrong with them. Foreign buffers are checked first: Arrow trusts their offsets."""
+    try:
+        yield from _plain(batch)
+    except (ValueError, OverflowError) as error:
+        if len(batch) == 1:
+            yield f"a value is not what its type says: {str(error).splitlines()[0]}"
+            return
+        for i in range(len(batch)):
+            yield from _values(batch.slice(i, 1))
+
+
+def _plain(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Plain values, dates and times as ISO strings: as Python objects they would depend on what else is installed."""
+    batch.validate(full=True)
     for i, field in enumerate(batch.schema):
         if pa.types.is_temporal(field.type) and not pa.types.is_duration(field.type):
             batch = batch.set_column(i, field.name, pc.cast(batch.column(i), pa.string()))
-    return batch
-
-
-def _values(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
-    try:
-        yield from batch.to_pylist()
-    except (UnicodeDecodeError, ValueError, OverflowError):
-        for i in range(len(batch)):
-            yield _value(batch.slice(i, 1))
-
-
-def _value(row: pa.RecordBatch) -> dict[str, Any] | str:
-    try:
-        value: dict[str, Any] = row.to_pylist()[0]
-        return value
-    except UnicodeDecodeError as error:
-        return f"invalid UTF-8 at byte {error.start} of a string"
-    except (ValueError, OverflowError) as error:
-        return f"a value cannot be read: {error}"
+    values: list[dict[str, Any]] = batch.to_pylist()
+    return values
