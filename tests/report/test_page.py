@@ -99,7 +99,7 @@ def test_each_place_that_data_reaches_is_covered(everything: Build, hostile: lis
     text = "".join(reader.texts)
     for place in (
         f"{hostile[0]}-8",  # an id
-        f"vs {hostile[0]}"[:40],  # a label in a picture
+        f"vs {hostile[0][:24]}…: better",  # a label in a picture
         f"not run: {hostile[1]} ({hostile[6]})",
         f"cannot read data/bad0.jsonl: {hostile[0]}",
         f"'{hostile[1]}'",  # a licence in the recipe
@@ -113,7 +113,7 @@ def test_each_place_that_data_reaches_is_covered(everything: Build, hostile: lis
 def test_what_cannot_be_seen_is_made_visible(everything: Build) -> None:
     page = made(everything)
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", page)
-    assert "nul␀bell␇escape␛" in page
+    assert "nul‹U+0000›bell‹U+0007›escape‹U+001B›" in page
     assert "safe‹U+202E›gnp.exe‹U+2066›" in page
     assert "‹U+D800›" in page
 

@@ -44,8 +44,8 @@ def _svg(title: str, about: str, height: float, *children: object) -> Markup:
     )  # fmt: skip
 
 
-def _label(text: object, x: str, y: float, class_: str = "label", anchor: str | None = None) -> Markup:
-    return el("text", shown(text, LABEL), x=x, y=f"{y:g}", class_=class_, text_anchor=anchor)
+def _label(text: object, y: float) -> Markup:
+    return el("text", shown(text, LABEL), x="0", y=f"{y:g}", class_="label")
 
 
 def bars(title: str, rows: Mapping[str, Sequence[float]], series: Sequence[str], unit: str = "") -> Markup:
@@ -56,7 +56,7 @@ def bars(title: str, rows: Mapping[str, Sequence[float]], series: Sequence[str],
     parts: list[Markup] = []
     for i, (name, values) in enumerate(rows.items()):
         y = i * step
-        parts.append(_label(name, "0", y + 14))
+        parts.append(_label(name, y + 14))
         for k, value in enumerate(values):
             if not np.isfinite(value):
                 continue
@@ -74,6 +74,12 @@ def legend(series: Sequence[str]) -> Markup:
     """Which colour is which."""
     keys = [el("span", el("i", class_=f"key series{k}"), name) for k, name in enumerate(series)]
     return el("figcaption", keys, class_="legend")
+
+
+def _group(name: str, y: int) -> Markup:
+    """The name of a small picture's row, cut where the picture begins; hovering shows all of it."""
+    text = el("text", shown(name, LABEL), el("title", shown(name, 200)), x="0", y="15", class_="tick")
+    return el("svg", text, x="0", y=y, width="30%", height="24")
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,7 @@ def forest(title: str, rows: Sequence[Interval], unit: str, left: str, right: st
         y = i * step + 30
         marks = {"better": "good", "worse": "bad"}.get(row.call, "even")
         parts += [
-            _label(f"vs {row.name}: {row.call}", "0", y - 14),
+            _label(f"vs {shown(row.name, 24)}: {row.call}", y - 14),
             el("line", x1=at(row.low), x2=at(row.high), y1=y, y2=y, class_=f"span {marks}"),
             *(el("line", x1=at(v), x2=at(v), y1=y - 5, y2=y + 5, class_=f"span {marks}") for v in (row.low, row.high)),
             el("circle", cx=at(row.middle), cy=y, r="5", class_=f"dot {marks}"),
@@ -129,7 +135,8 @@ class Bins:
     """How values are put into bins: the same for every group of one picture."""
 
     edges: Floats
-    log: bool
+    log: bool = False
+    single: bool = False  # each bin is one whole number
 
     def count(self, values: Floats) -> npt.NDArray[np.int64]:
         """Values per bin; those beyond the first and last edge fall into the first and last bin."""
@@ -141,6 +148,8 @@ class Bins:
     def ends(self) -> tuple[float, float]:
         """The outer edges, in the values' own unit."""
         low, high = (float(v) for v in (self.edges[0], self.edges[-1]))
+        if self.single:
+            return low + 0.5, high - 0.5
         return (float(np.sign(low) * np.expm1(abs(low))), float(np.expm1(high))) if self.log else (low, high)
 
 
@@ -149,18 +158,18 @@ def bins(values: Floats, most: int = 28) -> Bins:
     tail is long, and the outer 1 % folded into the end bins."""
     finite = values[np.isfinite(values)]
     if finite.size == 0:
-        return Bins(np.array([0.0, 1.0]), False)
+        return Bins(np.array([0.0, 1.0]))
     low, high = (float(v) for v in np.quantile(finite, [0.005, 0.995]))
     whole = bool((finite == np.round(finite)).all())
     if whole and high - low < most:
-        return Bins(np.arange(np.floor(low), np.ceil(high) + 2) - 0.5, False)
+        return Bins(np.arange(np.floor(low), np.ceil(high) + 2) - 0.5, single=True)
     log = low >= 0 and high > 20 * max(float(np.median(finite)), 1.0)
     if log:
         low, high = float(np.log1p(low)), float(np.log1p(high))
     if high <= low:
-        low, high = float(finite.min()), float(finite.max())
-        if high <= low:
-            low, high = low - 0.5, low + 0.5
+        low, high = low - 0.5, low + 0.5
+    if whole and not log:
+        low, high = float(np.floor(low)), float(np.ceil(high))
     return Bins(np.linspace(low, high, most + 1), log)
 
 
@@ -171,9 +180,11 @@ def histograms(title: str, groups: Mapping[str, Floats]) -> Markup:
     parts: list[Markup] = []
     for i, (name, values) in enumerate(groups.items()):
         counts = scale.count(values[np.isfinite(values)])
-        parts.append(el("text", shown(name, 14), el("title", shown(name, 200)), x="0", y=i * step + 15, class_="tick"))
+        parts.append(_group(name, i * step))
         heights = tall * counts / max(int(counts.max()), 1)
-        steps = "".join(f"V{tall - h:.1f}h1" for h in heights)
+        # Whole numbers stand apart, a continuous scale does not.
+        bar = "h.85V{tall}h.15" if scale.single else "h1"
+        steps = "".join(f"V{tall - h:.1f}{bar.format(tall=tall)}" for h in heights)
         path = el("path", d=f"M0 {tall}{steps}V{tall}z", class_="area")
         parts.append(
             el("svg", path, x="32%", y=i * step, width="68%", height=tall, viewBox=f"0 0 {counts.size} {tall}",
@@ -181,8 +192,6 @@ def histograms(title: str, groups: Mapping[str, Floats]) -> Markup:
         )  # fmt: skip
         parts.append(el("line", x1="32%", x2="100%", y1=i * step + tall, y2=i * step + tall, class_="axis"))
     low, high = scale.ends
-    if scale.edges.size - 1 < 28 and not scale.log:
-        low, high = low + 0.5, high - 0.5  # whole numbers: name the numbers, not the edges between them
     foot = len(groups) * step + 12
     parts.append(el("text", number(low), x="32%", y=foot, class_="tick"))
     parts.append(el("text", number(high), x="100%", y=foot, class_="tick", text_anchor="end"))
@@ -198,7 +207,7 @@ def shares(title: str, groups: Mapping[str, float]) -> Markup:
     parts: list[Markup] = []
     for i, (name, share) in enumerate(groups.items()):
         y = i * step
-        parts.append(el("text", shown(name, 14), el("title", shown(name, 200)), x="0", y=y + 15, class_="tick"))
+        parts.append(_group(name, y))
         parts.append(el("rect", x="32%", y=y + 5, width="52%", height="11", rx="2", class_="track"))
         if np.isfinite(share):
             parts.append(el("rect", x="32%", y=y + 5, width=_percent(52 * share), height="11", rx="2", class_="area"))

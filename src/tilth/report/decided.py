@@ -187,7 +187,7 @@ def dropped(build: Build) -> Markup:
          d.amount[1], shown(d.reason, SENTENCE)]
         for i, d in enumerate(plan.decisions, 1)
     ]  # fmt: skip
-    heads = ["decision", "records before", "after", "change", f"{unit} before", "after", "why a record is out"]
+    heads = ["decision", "records before", "after", "change", f"{unit} read before", "after", "why a record is out"]
     return section(
         "dropped", title,
         table(heads, rows, "Decisions, in order"),
@@ -229,6 +229,6 @@ def _decision(build: Build, number: int, decision: Decision) -> Markup:
     parts.append(fold("The policy", as_yaml(dict(decision.policy))))
     if count:
         rows_ = pick(build, plan.ids, out, EXAMPLES, f"dropped {number}")
-        parts.append(el("h4", f"{len(rows_)} of the {count:,} records it took out"))
+        parts.append(el("h4", f"{len(rows_)} of the {count:,} it took out"))
         parts += [record(row, EXCERPT) for row in take(build.pool, rows_, EXCERPT)]
     return fold(title, parts, is_open=True)

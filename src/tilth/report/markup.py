@@ -44,7 +44,7 @@ def shown(value: object, most: int | None = None) -> str:
     """A value as text for people: at most `most` characters, with what cannot be seen made visible.
 
     >>> shown("a\\x00b\\u202ec", 4)
-    'a␀b‹U+202E›…'
+    'a‹U+0000›b‹U+202E›…'
     """
     text = str(value)
     if most is not None and len(text) > most:
@@ -53,10 +53,7 @@ def shown(value: object, most: int | None = None) -> str:
 
 
 def _visible(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "␡" if code == 0x7F else f"‹U+{code:04X}›"
+    return f"‹U+{ord(match[0]):04X}›"
 
 
 def _text(value: object) -> str:

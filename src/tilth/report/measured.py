@@ -112,7 +112,9 @@ def _signal(pool: Pool, name: str, sources: Groups, every: int) -> Markup:
     if outputs and pool.count and all(output.touches_nothing for output in outputs):
         said = warning(f"{shown(name, NAME)} touches nothing: each of its outputs is the same for all records.")
     body = el("div", cards, class_="cards") if cards else note("Its outputs are not numbers.")
-    return el("div", el("h3", shown(name, NAME)), said, fold(f"{len(cards)} outputs", body, is_open=len(cards) <= 12))
+    return el(
+        "div", el("h3", shown(name, NAME)), said, fold(_count(len(cards), "output"), body, is_open=len(cards) <= 12)
+    )
 
 
 def _readable(kind: pa.DataType) -> bool:
@@ -136,10 +138,10 @@ def _stream(pool: Pool, name: str, outputs: list[_Output], every: int) -> npt.ND
 def _card(output: _Output, index: npt.NDArray[np.int32], sources: Groups, count: int) -> Markup:
     missing = f"{output.missing / count:.1%}" if count else "–"
     tag = el("span", "constant", class_="tag") if output.touches_nothing and count else None
+    body = None
     if output.is_text:
-        rows = [[value, n, f"{n / count:.1%}"] for value, n in _common(output)]
-        body = table(["value", "records", "share"], rows, f"Commonest values of {output.name}")
-        facts = f"{len(output.counted):,} values · missing {missing}"
+        body = charts.shares(f"Commonest values of {output.name}", {v: n / count for v, n in _common(output)})
+        facts = f"{_count(len(output.counted), 'value')}, share of records · missing {missing}"
     elif pa.types.is_boolean(output.kind):
         by = {name: float(np.nanmean(v)) if np.isfinite(v).any() else float("nan")
               for name, v in _by_source(output.values, index, sources)}  # fmt: skip
@@ -150,10 +152,15 @@ def _card(output: _Output, index: npt.NDArray[np.int32], sources: Groups, count:
         finite = values[np.isfinite(values)]
         middle = float(np.median(finite)) if finite.size else float("nan")
         low, high = (output.low, output.high) if output.low <= output.high else (float("nan"), float("nan"))
-        body = charts.histograms(f"Distribution of {output.name}", dict(_by_source(values, index, sources)))
+        if not output.touches_nothing:
+            body = charts.histograms(f"Distribution of {output.name}", dict(_by_source(values, index, sources)))
         what = "length of list · " if pa.types.is_nested(output.kind) else ""
         facts = f"{what}min {number(low)} · median {number(middle)} · max {number(high)} · missing {missing}"
     return el("div", el("h4", el("code", output.name), tag), el("p", facts, class_="facts"), body, class_="card")
+
+
+def _count(count: int, thing: str) -> str:
+    return f"{count:,} {thing}" + ("" if count == 1 else "s")
 
 
 def _common(output: _Output) -> list[tuple[str, int]]:

@@ -46,7 +46,7 @@ def samples(build: Build) -> Markup:
     return section(
         "samples", title,
         note("Drawn at random, the same ones each time this report is made. Characters that cannot be seen are "
-             "made visible, such as ␀."),
+             "made visible, such as ‹U+0000›."),
         el("h3", f"In the plan: {len(kept)} of {int(plan.kept.sum()):,}"), kept,
         el("h3", f"Not in the plan: {len(left)} of {int((~plan.kept).sum()):,}"), left or note("None."),
     )  # fmt: skip

@@ -70,7 +70,8 @@ def render(build: Build) -> str:
 
 
 def _subtitle(build: Build) -> Markup:
-    pool = f"{build.pool.count:,} {build.pool.kind} records from {len(build.recipe.sources)} sources"
+    sources = len(build.recipe.sources)
+    pool = f"{build.pool.count:,} {build.pool.kind} records from {sources} source{'' if sources == 1 else 's'}"
     if build.goal is None:
         return el("p", pool)
     plan = build.plan

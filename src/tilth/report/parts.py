@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,24 +58,21 @@ def fold(title: object, *children: object, is_open: bool = False) -> Markup:
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]], caption: str) -> Markup:
     """A table in a box that scrolls by itself; numbers are set right, long values are cut, at most 200 rows."""
-    body: list[Markup] = []
-    left = 0
-    for row in rows:
-        if len(body) == ROWS:
-            left += 1
-            continue
-        first, *rest = row
-        body.append(el("tr", el("th", _cell(first), scope="row"), [_data(value) for value in rest]))
-    if left:
-        body.append(el("tr", el("td", f"and {left:,} more", colspan=len(heads))))
-    head = el("tr", [el("th", name, scope="col") for name in heads])
-    whole = el("table", el("caption", caption), el("thead", head), el("tbody", body))
+    lines = [list(row) for row in rows]
+    numeric = [i > 0 and all(_is_number(line[i]) for line in lines) for i in range(len(heads))]
+    body = []
+    for first, *rest in lines[:ROWS]:
+        cells = [el("td", _cell(v), class_="n" if is_n else None) for v, is_n in zip(rest, numeric[1:], strict=True)]
+        body.append(el("tr", el("th", _cell(first), scope="row"), cells))
+    if len(lines) > ROWS:
+        body.append(el("tr", el("td", f"and {len(lines) - ROWS:,} more", colspan=len(heads))))
+    names = [el("th", h, scope="col", class_="n" if is_n else None) for h, is_n in zip(heads, numeric, strict=True)]
+    whole = el("table", el("caption", caption), el("thead", el("tr", names)), el("tbody", body))
     return el("div", whole, class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 
-def _data(value: object) -> Markup:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return el("td", _cell(value), class_="n" if is_number else None)
+def _is_number(value: object) -> bool:
+    return value is None or bool(re.fullmatch(r"(|[<+-]? ?[\d.,]+(e[+-]\d+)?%?)", str(value)))
 
 
 def _cell(value: object) -> object:
