@@ -37,6 +37,10 @@ def _percent(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") + "%"
 
 
+def _share(value: float) -> str:
+    return f"{value:.1%}" if np.isfinite(value) else "–"
+
+
 def _svg(title: str, about: str, height: float, *children: object) -> Markup:
     return el(
         "svg", el("title", title), el("desc", about), children,
@@ -211,7 +215,7 @@ def shares(title: str, groups: Mapping[str, float]) -> Markup:
         parts.append(el("rect", x="32%", y=y + 5, width="52%", height="11", rx="2", class_="track"))
         if np.isfinite(share):
             parts.append(el("rect", x="32%", y=y + 5, width=_percent(52 * share), height="11", rx="2", class_="area"))
-        parts.append(el("text", f"{share:.1%}" if np.isfinite(share) else "–", x="100%", y=y + 15, class_="tick",
+        parts.append(el("text", _share(share), x="100%", y=y + 15, class_="tick",
                         text_anchor="end"))  # fmt: skip
-    told = ", ".join(f"{shown(g, 30)} {s:.1%}" for g, s in groups.items())
+    told = ", ".join(f"{shown(g, 30)} {_share(v)}" for g, v in groups.items())
     return _svg(title, f"Shares: {told}.", len(groups) * step + 2, parts)
