@@ -56,6 +56,7 @@ def bars(title: str, rows: Mapping[str, Sequence[float]], series: Sequence[str],
     """For each row one bar per series, from zero, with its value at its end; missing values are NaN."""
     finite = [v for values in rows.values() for v in values if np.isfinite(v)]
     top = max([*finite, 0.0]) or 1.0
+    colours = _colours(series)
     step, thick = 22 + 15 * len(series), 12
     parts: list[Markup] = []
     for i, (name, values) in enumerate(rows.items()):
@@ -66,7 +67,7 @@ def bars(title: str, rows: Mapping[str, Sequence[float]], series: Sequence[str],
                 continue
             at, width = y + 20 + 15 * k, 78 * max(value, 0.0) / top
             parts.append(el("rect", x="0", y=at, width=_percent(width), height=thick, rx="2",
-                            class_=f"series{k}" if len(series) > 1 else "area"))  # fmt: skip
+                            class_=colours[k]))  # fmt: skip
             text = f"{value:.1%}" if unit == "%" else f"{number(value)}{unit}"
             parts.append(el("text", text, x=_percent(width), dx="6", y=at + 10, class_="value"))
     about = f"{len(rows)} rows; bars: {', '.join(series)}; the longest is {number(top)}."
@@ -74,9 +75,14 @@ def bars(title: str, rows: Mapping[str, Sequence[float]], series: Sequence[str],
     return el("figure", legend(series) if len(series) > 1 else None, picture, class_="chart")
 
 
+def _colours(series: Sequence[str]) -> list[str]:
+    """The last series is what came out, and has the strongest colour in every picture."""
+    return [*["series0", "series1"][: len(series) - 1], "series2"]
+
+
 def legend(series: Sequence[str]) -> Markup:
     """Which colour is which."""
-    keys = [el("span", el("i", class_=f"key series{k}"), name) for k, name in enumerate(series)]
+    keys = [el("span", el("i", class_=f"key {c}"), name) for c, name in zip(_colours(series), series, strict=True)]
     return el("figcaption", keys, class_="legend")
 
 

@@ -111,22 +111,24 @@ def goes_in(build: Build) -> Markup:
                 f"{len(plan):,} records."),
     ]  # fmt: skip
     if used < 0.95:
-        lines.append(warning(f"the plan fills {used:.1%} of the budget; the pool has no more under its rules."))
-    everything = plan.sources.sums(plan.sizes)
-    in_plan, read = plan.sources.sums(plan.kept), plan.sources.sums(plan.sizes * plan.repeats)
-    records = plan.sources.sums(np.ones(len(plan)))
+        lines.append(warning(f"the plan fills only {used:.1%} of the budget: its rules leave too little."))
+    names, whole = plan.sources.names, plan.sources.sums(plan.sizes)
     epochs, mixture = plan.epochs(), plan.mixture()
-    by_source = plan.requested if plan.by == "source" else {}
-    heads = ["source", "records", *([unit] if unit == "tokens" else []), "share of pool", "requested", "realised",
-             "records in plan", f"{unit} read", "epochs", "licence"]  # fmt: skip
-    rows = []
-    for i, name in enumerate(plan.sources.names):
-        size = [everything[i]] if unit == "tokens" else []
-        rows.append([
-            name, records[i], *size, _share(everything[i] / max(everything.sum(), 1)), _share(by_source.get(name)),
-            _share(mixture[name]), in_plan[i], read[i], f"{epochs[name]:.2f}", licences.get(name, ""),
-        ])  # fmt: skip
-    lines.append(table(heads, rows, "The plan, by source"))
+    columns: dict[str, list[object]] = {
+        "source": [*names],
+        "records": [*plan.sources.sums(np.ones(len(plan)))],
+        unit: [*whole],
+        "share of pool": [_share(v) for v in whole / max(whole.sum(), 1)],
+        "requested": [_share(plan.requested.get(n, 0.0)) for n in names],
+        "realised": [_share(mixture[n]) for n in names],
+        "records in plan": [*plan.sources.sums(plan.kept)],
+        f"{unit} read": [*plan.sources.sums(plan.sizes * plan.repeats)],
+        "epochs": [f"{epochs[n]:.2f}" for n in names],
+        "licence": [licences.get(n, "") for n in names],
+    }
+    if not plan.requested or plan.by != "source":
+        del columns["requested"]
+    lines.append(table([*columns], list(zip(*columns.values(), strict=True)), "The plan, by source"))
     lines.append(_mixture(plan, pool))
     return section("goes-in", title, lines)
 

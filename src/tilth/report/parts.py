@@ -25,15 +25,17 @@ class Paths:
     """Paths as the recipe's author would write them, so that a report does not depend on the machine it was made on."""
 
     def __init__(self, base: Path) -> None:
-        self.base = base.resolve()
+        self.base = str(base)
 
     def file(self, path: str) -> str:
         """A file's path, relative to the recipe's folder."""
-        return os.path.relpath(path, self.base) if os.path.isabs(path) else path
+        if path and os.path.isabs(path) == os.path.isabs(self.base):
+            return os.path.relpath(path, self.base)
+        return path
 
     def text(self, text: str) -> str:
         """A sentence in which the recipe's folder is not spelled out."""
-        return text.replace(f"{self.base}{os.sep}", "").replace(f"{self.base}", ".")
+        return text.replace(f"{self.base}{os.sep}", "") if os.path.isabs(self.base) else text
 
 
 def section(anchor: str, title: str, *children: object) -> Markup:
