@@ -6,9 +6,12 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from tilth.build import Build
+from tilth.core.pool import TablePool
+from tilth.core.records import FIELDS, Kind
 from tilth.report.page import CONTENTS, POLICY, write_report
 
 ELEMENTS = set(
@@ -232,3 +235,29 @@ def read_rows(page: str) -> list[tuple[str, list[list[str]]]]:
 def tables(found: list[tuple[str, list[list[str]]]], caption: str) -> list[list[str]]:
     (rows,) = [rows for name, rows in found if name == caption]
     return rows
+
+
+RECORDS: dict[str, dict[str, list[object]]] = {
+    "instruction": {"messages": [[{"role": "user", "content": "<b>hi"}], [], None]},
+    "labeled": {"text": ["a", None, ""], "label": ["x", "y", None]},
+    "preference": {"prompt": ["p", None, ""], "chosen": ["c", "d", None], "rejected": ["r", "s", "t"]},
+    "retrieval": {"query": ["q", None, ""], "positive": ["c", "d", None], "negatives": [["n"], [], None]},
+}
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_every_kind_of_record_has_a_report(tmp_path: Path, make: Callable[..., Build], kind: Kind) -> None:
+    build = make(tmp_path / "b", goal=False, proof=False)
+    build.signals.clear()
+    columns = {name: pa.array(RECORDS[kind][name], type_) for name, type_ in FIELDS[kind].items()}
+    build.pool = TablePool(pa.table(columns), kind)  # type: ignore[assignment]
+    page = made(build)
+    assert f"3 {kind} records" in page
+    assert page.count('<article class="record">') == 3
+    assert page.count("(no text)") <= 2
+
+
+def test_a_pool_without_records_has_a_report(tmp_path: Path, make: Callable[..., Build]) -> None:
+    build = make(tmp_path / "b", goal=False, proof=False)
+    build.pool = TablePool(build.pool.table(build.pool.schema.names).slice(0, 0))  # type: ignore[assignment]
+    assert "touches nothing" not in made(build)
