@@ -118,7 +118,9 @@ def a_verdict(plan: float = 1.0) -> Verdict:
 
 def fake(folder: Path, *, goal: bool = True, proof: bool = True) -> Build:
     pool = hostile_pool()
-    raw: dict[str, Any] = {"sources": {HOSTILE[0]: {"path": "data/*.jsonl", "license": HOSTILE[1]}}}
+    raw: dict[str, Any] = {
+        "sources": {HOSTILE[0]: {"path": ["data/*.jsonl", str(folder / "more")], "license": HOSTILE[1]}}
+    }
     build = FakeBuild(
         out=folder,
         base=folder,

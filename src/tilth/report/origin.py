@@ -109,21 +109,15 @@ def made(build: Build, paths: Paths) -> Markup:
         facts.append(["plan", build.plan.fingerprint])
     facts.append(["pool", build.pool.fingerprint])
     facts += [[name, found] for name, found in _versions()]
-    recipe = paths.text(str(_recipe(build)))
+    recipe = build.recipe.model_dump(mode="json", exclude_unset=True)
+    recipe |= {part: paths.files(recipe[part]) for part in ("sources", "goal") if part in recipe}
     return section(
         "made", "How it was made",
-        el("h3", "Recipe"), el("pre", recipe, class_="code"),
+        el("h3", "Recipe"), as_yaml(recipe),
         table(["fact", "value"], facts, "Seed, fingerprints and versions"),
         table(["file", "source", "bytes", "sha256"], inputs, "Input files"),
         el("h3", "Methods"), described or note("None."),
     )  # fmt: skip
-
-
-def _recipe(build: Build) -> str:
-    import yaml
-
-    plain = build.recipe.model_dump(mode="json", exclude_unset=True)
-    return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100))
 
 
 def _versions() -> list[tuple[str, str]]:

@@ -29,9 +29,17 @@ class Paths:
 
     def file(self, path: str) -> str:
         """A file's path, relative to the recipe's folder."""
-        if path and os.path.isabs(path) == os.path.isabs(self.base):
+        if os.path.isabs(path) or (path and not os.path.isabs(self.base)):
             return os.path.relpath(path, self.base)
         return path
+
+    def files(self, value: Any) -> Any:
+        """Plain data in which absolute paths, as users sometimes write them, are made relative."""
+        if isinstance(value, dict):
+            return {key: self.files(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.files(item) for item in value]
+        return self.file(value) if isinstance(value, str) and os.path.isabs(value) else value
 
     def text(self, text: str) -> str:
         """A sentence in which the recipe's folder is not spelled out."""
