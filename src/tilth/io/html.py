@@ -14,8 +14,10 @@ from tilth.io.streams import Broken, whole
 
 __all__ = ["MAX_PAGE", "page", "read"]
 
-MAX_PAGE: Final = 8 << 20
+MAX_PAGE: Final = 2 << 20
 MAX_NESTING: Final = 500
+MAX_TAGS: Final = 30_000
+"""Start and end tags of a page. Extraction takes time with the square of them: this many lists take seconds."""
 _TITLE: Final = re.compile(r"<title[^>]{0,200}>([^<]{1,1000})", re.IGNORECASE)
 _CHARSET: Final = re.compile(rb"charset\s*=\s*[\"']?([A-Za-z0-9_.:-]{1,40})", re.IGNORECASE)
 _FLAT: Final = (
@@ -51,6 +53,8 @@ def page(data: bytes, charset: str = "") -> dict[str, str] | str:
     text = _decode(data, charset)
     if text is None:
         return "not UTF-8, and no charset it declares fits"
+    if (tags := text.count("<")) > MAX_TAGS:
+        return f"{tags:,} tags; at most {MAX_TAGS:,} are accepted"
     if _nesting(text) > MAX_NESTING:
         return f"tags nested deeper than {MAX_NESTING}"
     try:
