@@ -112,7 +112,10 @@ def test_named_after_its_file(name: str) -> None:
     public = [
         c
         for c in vars(inspect.getmodule(catalog.find(name))).values()
-        if isinstance(c, type) and issubclass(c, Method) and c.__module__.endswith(f".{name}")
+        if isinstance(c, type)
+        and issubclass(c, Method)
+        and c.__module__.endswith(f".{name}")
+        and c.__name__.isidentifier()
     ]
     assert len(public) == 1
 

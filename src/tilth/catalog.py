@@ -59,6 +59,7 @@ def find(name: str) -> type[Any]:
         and issubclass(c, Method)
         and c.__module__ == known[name]
         and not c.__name__.startswith("_")
+        and c.__name__.isidentifier()  # pydantic leaves generic bases such as Signal[str] in the module
     )
 
 

@@ -120,7 +120,10 @@ def _check_back(
         if key and key not in rows:
             wrong.append(f"The {noun} {name} names the paper {key!r}, which papers.toml does not have.")
         elif key and name not in listed[key]:
-            wrong.append(f"The {noun} {name} names the paper {key!r}, whose row does not name it back.")
+            wrong.append(
+                f"The {noun} {name} names the paper {key!r}, whose row does not name it back: "
+                f'add {noun} = "{name}" there and set its status.'
+            )
     return wrong
 
 
