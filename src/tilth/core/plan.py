@@ -299,6 +299,10 @@ class Plan:
             details=details,
         )
 
+    def asking(self, requested: Mapping[str, float], by: str = "source") -> Self:
+        """The same plan with another record of which shares were asked for; empty when none were."""
+        return replace(self, requested=dict(requested), by=by)
+
     def part(self, index: int, parts: int, run: Run) -> Self:
         """One of `parts` disjoint pieces of the plan (whole records with all their repeats), split by record id.
 

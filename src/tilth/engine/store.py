@@ -226,7 +226,8 @@ def write_fragment(folder: Path, table: pa.Table, kind: Kind) -> dict[str, Any]:
     target = storage_schema(kind)
     with no_space(folder):
         (made,) = write_fragments(
-            table.cast(target).combine_chunks(), str(folder / "records.lance"), schema=target, data_storage_version=FORMAT,
+            table.cast(target).combine_chunks(), str(folder / "records.lance"),
+            schema=target, data_storage_version=FORMAT,
             max_rows_per_file=max(1, table.num_rows), max_bytes_per_file=1 << 40,
         )  # fmt: skip
     return made.to_json()  # type: ignore[no-any-return]
