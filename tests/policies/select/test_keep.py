@@ -79,6 +79,10 @@ def test_drops_nothing_is_said_and_drops_all_is_an_error() -> None:
 
 def test_strings_and_constants() -> None:
     assert decide("text like 'Z%' or text = 'مرحبا\r\n'").kept.tolist() == [False, True, False, False, True]
+    assert (
+        decide("length(text) > 0 and text <> '\"'").decisions[0].details["conjuncts"][0]["where"]
+        == "(length(text) > 0)"
+    )
     assert decide("true").kept.all()
 
 

@@ -143,6 +143,8 @@ class _Conjunct:
         self.text = _sql(node, plain)
         refs = [n for n in _walk(node) if n.get("class") == "COLUMN_REF"]
         self.columns = tuple(dict.fromkeys(".".join(ref["column_names"]) for ref in refs))
+        for name in {part for ref in refs for part in ref["column_names"]}:  # DuckDB quotes words such as "text"
+            self.text = self.text.replace(f'"{name}"', name)
         for ref in refs:
             ref["column_names"] = [".".join(ref["column_names"])]
         self.sql = _sql(node, plain)
