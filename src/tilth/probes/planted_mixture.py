@@ -61,7 +61,7 @@ class PlantedMixture(Probe):
 
     def grade(self, world: World, answer: Any) -> float:
         shares = answer.mixture()
-        return 1.0 - 0.5 * sum(abs(shares[name] - share) for name, share in BEST.items())
+        return float(1.0 - 0.5 * sum(abs(shares[name] - share) for name, share in BEST.items()))
 
     @staticmethod
     def planned(plan: Plan, shares: Mapping[str, float]) -> Plan:
