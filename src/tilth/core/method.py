@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from abc import ABC
 from typing import Any, ClassVar, Self, final
@@ -48,6 +49,8 @@ class Method(BaseModel, ABC):
             if not isinstance(built, cls):
                 raise ValueError(f"{built.name()!r} is a {built.noun()}, expected a {cls.__name__}")
             return built
+        if inspect.isabstract(cls) and not isinstance(value, cls):
+            raise ValueError(f"a {cls.__name__.lower()} is a name or a mapping with 'use: name'")
         return handler(value)
 
     @classmethod
