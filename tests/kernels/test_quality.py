@@ -94,8 +94,9 @@ def test_buffers_of_every_shape() -> None:
         pa.chunked_array([texts[:2], [], texts[2:]], pa.string()),
     ]
     for shape in shapes:
-        for made, want in zip(quality(shape), plain, strict=True):
-            assert np.array_equal(made, want)
+        counts, shares = quality(shape)
+        assert np.array_equal(counts, plain[0])
+        assert np.array_equal(shares, plain[1])
     assert quality(pa.array([], pa.string()))[0].shape == (0, len(COUNTS))
 
 

@@ -38,162 +38,16 @@ REPETITION: Final = (
 )
 
 GOPHER_STOP_WORDS: Final = ("the", "be", "to", "of", "and", "that", "have", "with")
-STOP_WORDS: Final = tuple(
-    [
-        "a",
-        "about",
-        "above",
-        "after",
-        "again",
-        "against",
-        "all",
-        "also",
-        "am",
-        "an",
-        "and",
-        "any",
-        "are",
-        "as",
-        "at",
-        "be",
-        "because",
-        "been",
-        "before",
-        "being",
-        "below",
-        "between",
-        "both",
-        "but",
-        "by",
-        "can",
-        "cannot",
-        "cant",
-        "could",
-        "did",
-        "didnt",
-        "do",
-        "does",
-        "doesnt",
-        "doing",
-        "dont",
-        "down",
-        "during",
-        "each",
-        "few",
-        "for",
-        "from",
-        "further",
-        "had",
-        "has",
-        "have",
-        "having",
-        "he",
-        "her",
-        "here",
-        "hers",
-        "herself",
-        "him",
-        "himself",
-        "his",
-        "how",
-        "however",
-        "i",
-        "if",
-        "im",
-        "in",
-        "into",
-        "is",
-        "isnt",
-        "it",
-        "its",
-        "itself",
-        "just",
-        "like",
-        "may",
-        "me",
-        "might",
-        "more",
-        "most",
-        "must",
-        "my",
-        "myself",
-        "no",
-        "nor",
-        "not",
-        "now",
-        "of",
-        "off",
-        "on",
-        "once",
-        "only",
-        "or",
-        "other",
-        "our",
-        "ours",
-        "ourselves",
-        "out",
-        "over",
-        "own",
-        "same",
-        "shall",
-        "she",
-        "should",
-        "so",
-        "some",
-        "such",
-        "than",
-        "that",
-        "thats",
-        "the",
-        "their",
-        "theirs",
-        "them",
-        "themselves",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "those",
-        "though",
-        "through",
-        "thus",
-        "to",
-        "too",
-        "under",
-        "until",
-        "up",
-        "upon",
-        "us",
-        "very",
-        "was",
-        "wasnt",
-        "we",
-        "were",
-        "what",
-        "when",
-        "where",
-        "whether",
-        "which",
-        "while",
-        "who",
-        "whom",
-        "whose",
-        "why",
-        "will",
-        "with",
-        "within",
-        "without",
-        "wont",
-        "would",
-        "yet",
-        "you",
-        "your",
-        "yours",
-        "yourself",
-        "yourselves",
-    ]
-)
+_LISTED: Final = """
+    a about above after again against all also am an and any are as at be because been before being below between both
+    but by can cannot cant could did didnt do does doesnt doing dont down during each few for from further had has
+    have having he her here hers herself him himself his how however i if im in into is isnt it its itself just like
+    may me might more most must my myself no nor not now of off on once only or other our ours ourselves out over own
+    same shall she should so some such than that thats the their theirs them themselves then there these they this
+    those though through thus to too under until up upon us very was wasnt we were what when where whether which while
+    who whom whose why will with within without wont would yet you your yours yourself yourselves
+"""
+STOP_WORDS: Final = tuple(_LISTED.split())
 
 _ALPHA, _UPPER, _LOWER, _DIGIT, _SPACE, _PUNCT, _ALNUM = 1, 2, 4, 8, 16, 32, 64
 _LAST_ASSIGNED: Final = 0x40000  # Unicode has put no letter, digit, space or punctuation above its third plane
@@ -201,6 +55,7 @@ _FNV: Final = np.uint64(0xCBF29CE484222325)
 _PRIME: Final = np.uint64(0x100000001B3)
 _GOLD: Final = np.uint64(0x9E3779B97F4A7C15)
 _S32: Final = np.uint64(32)
+_KNOWN: Final = 1024  # places in the table of stop words, a power of two
 
 _Bytes = npt.NDArray[np.uint8]
 _Ints = npt.NDArray[np.int64]
@@ -233,17 +88,21 @@ def tables() -> tuple[_Bytes, npt.NDArray[np.int32]]:
 
 @njit(cache=True, nogil=True, inline="always")
 def _finished(h: np.uint64, length: int) -> np.uint64:
-    return mix64(h ^ (np.uint64(length) * _GOLD))
+    return mix64(h ^ (np.uint64(length) * _GOLD))  # type: ignore[no-any-return]
 
 
 @cache
 def _known_words() -> tuple[_Keys, _Bytes]:
-    """Sorted keys of the stop words; bit 1: in our list, bit 2: one of Gopher's eight."""
-    keys = {}
+    """A hash table of the stop words, 0 where it is empty; bit 1: in our list, bit 2: one of Gopher's eight."""
+    known, marks = np.zeros(_KNOWN, np.uint64), np.zeros(_KNOWN, np.uint8)
     for word in {*STOP_WORDS, *GOPHER_STOP_WORDS}:
-        keys[_key(word)] = (word in STOP_WORDS) | (word in GOPHER_STOP_WORDS) << 1
-    ordered = sorted(keys)
-    return np.array(ordered, np.uint64), np.array([keys[k] for k in ordered], np.uint8)
+        key = _key(word)
+        at = key % _KNOWN
+        while known[at]:
+            at = (at + 1) % _KNOWN
+        known[at] = key
+        marks[at] = (word in STOP_WORDS) | (word in GOPHER_STOP_WORDS) << 1
+    return known, marks
 
 
 def _key(word: str) -> int:
@@ -405,7 +264,7 @@ def _measure(offsets: _Ints, data: _Bytes, kinds: _Bytes, lower: npt.NDArray[np.
     counts = np.empty(room, np.int64)
     at = np.empty(room, np.int64)
     for t in range(offsets.size - 1):
-        start, stop = offsets[t], offsets[t + 1]
+        start, stop = int(offsets[t]), int(offsets[t + 1])
         raw, words, no_letter, capitals = 0, 0, 0, 0
         symbols, braces, sentences, javascripts, lorems = 0, 0, 0, 0, 0
         lines, ellipses, terminals, bullets, paras = 0, 0, 0, 0, 0
@@ -428,7 +287,7 @@ def _measure(offsets: _Ints, data: _Bytes, kinds: _Bytes, lower: npt.NDArray[np.
                 ended = i >= stop
                 if not ended:
                     here = i
-                    c = np.int64(data[i])
+                    c = int(data[i])
                     i += 1
                     if c >= 128:
                         c, i = _decode(data, here, stop)
@@ -472,9 +331,9 @@ def _measure(offsets: _Ints, data: _Bytes, kinds: _Bytes, lower: npt.NDArray[np.
                 bullets += _bullet(c)
             h = _FNV
             length = 0
-            flags = np.int64(0)
+            flags = 0
             while True:
-                kind = np.int64(kinds[c])
+                kind = int(kinds[c])
                 if kind & _SPACE:
                     break
                 last = c
@@ -501,7 +360,7 @@ def _measure(offsets: _Ints, data: _Bytes, kinds: _Bytes, lower: npt.NDArray[np.
                     chars += 1  # taken back below, like the space that ends any other word
                     break
                 here = i
-                c = np.int64(data[i])
+                c = int(data[i])
                 i += 1
                 if c >= 128:
                     c, i = _decode(data, here, stop)
@@ -546,11 +405,13 @@ def _measure(offsets: _Ints, data: _Bytes, kinds: _Bytes, lower: npt.NDArray[np.
                 if ids[w] == seen:  # the first of its kind
                     seen += 1
                     count = counts[ids[w]]
-                    logs += count * log(count)
-                    place = np.searchsorted(known, word_keys[w])
-                    if place < known.size and known[place] == word_keys[w]:
-                        stops += count * (marks[place] & 1)
-                        gophers += marks[place] >> 1
+                    if count > 1:
+                        logs += count * log(count)
+                    place = np.int64(word_keys[w] & np.uint64(_KNOWN - 1))
+                    while known[place] != 0 and known[place] != word_keys[w]:
+                        place = (place + 1) & (_KNOWN - 1)
+                    stops += count * (marks[place] & 1)
+                    gophers += marks[place] >> 1
             out[t, 5] = stops / words
             out[t, 7] = max(0.0, log(words) - logs / words)
             tally[t, 3] = gophers
@@ -561,12 +422,12 @@ def _measure(offsets: _Ints, data: _Bytes, kinds: _Bytes, lower: npt.NDArray[np.
 @njit(cache=True, nogil=True)
 def _decode(data: _Bytes, i: int, stop: int) -> tuple[int, int]:
     """The character that starts at byte i with a byte of 128 or more, and where the next one starts."""
-    b = np.int64(data[i])
+    b = int(data[i])
     extra = 1 if b < 0xE0 else 2 if b < 0xF0 else 3
     c = b & (0x3F >> extra)
     i += 1
     while extra and i < stop:
-        c = (c << 6) | (np.int64(data[i]) & 0x3F)
+        c = (c << 6) | (int(data[i]) & 0x3F)
         i += 1
         extra -= 1
     return min(c, 0x10FFFF), i
