@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -126,3 +128,18 @@ def test_tables_know_every_character() -> None:
 def test_stop_words_can_occur() -> None:
     assert all(word.isalpha() and word.islower() for word in STOP_WORDS)
     assert len(set(STOP_WORDS)) == len(STOP_WORDS)
+
+
+def test_golden() -> None:
+    """Values worked out by hand, as fractions; each is named by the end of the output's name."""
+    cases = json.loads((Path(__file__).parents[1] / "golden" / "quality.json").read_text(encoding="utf-8"))
+    counts, shares = quality(pa.array([case["text"] for case in cases]))
+    looked_at = set()
+    for case, row in zip(cases, np.hstack([counts, shares]).tolist(), strict=True):
+        made = dict(zip(NAMES, row, strict=True))
+        for short, want in case.items():
+            if short != "text":
+                (name,) = [n for n in NAMES if n.endswith(short)]
+                looked_at.add(name)
+                assert made[name] == pytest.approx(float(Fraction(want)), rel=1e-12), (case["text"], name)
+    assert looked_at == set(NAMES)
