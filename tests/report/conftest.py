@@ -107,6 +107,7 @@ def a_verdict(plan: float = 1.0) -> Verdict:
         proof={"use": "ngram", "tokens": 1000},
         unit="bits per byte",
         losses=losses,
+        weights=np.full(30, 1 / 30),
         comparisons=comparisons,
         adjusted=dict(zip(comparisons, adjusted, strict=True)),
         detectable=0.01,

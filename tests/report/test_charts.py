@@ -49,6 +49,13 @@ def test_bins_of_few_whole_numbers_are_those_numbers() -> None:
     assert found.ends == (0, 3)
 
 
+def test_a_rare_value_is_in_the_picture() -> None:
+    values = np.append(np.zeros(5000), 0.7)
+    assert bins(values).ends == (0, 0.7)
+    heights = numbers(r"V([\d.]+)h1", histograms("h", {"all": values}))
+    assert heights[-1] == 18.0  # one pixel of 19
+
+
 def test_a_long_tail_gets_a_logarithmic_scale() -> None:
     values = np.floor(np.exp(np.random.default_rng(0).normal(5, 2, 3000)))
     found = bins(values)

@@ -170,6 +170,8 @@ def bins(values: Floats, most: int = 28) -> Bins:
     if finite.size == 0:
         return Bins(np.array([0.0, 1.0]))
     low, high = (float(v) for v in np.quantile(finite, [0.005, 0.995]))
+    if high <= low:  # nearly all values are equal: show where the others are
+        low, high = float(finite.min()), float(finite.max())
     whole = bool((finite == np.round(finite)).all())
     if whole and high - low < most:
         return Bins(np.arange(np.floor(low), np.ceil(high) + 2) - 0.5, single=True)
@@ -191,7 +193,7 @@ def histograms(title: str, groups: Mapping[str, Floats]) -> Markup:
     for i, (name, values) in enumerate(groups.items()):
         counts = scale.count(values[np.isfinite(values)])
         parts.append(_group(name, i * step))
-        heights = tall * counts / max(int(counts.max()), 1)
+        heights = np.where(counts > 0, np.maximum(tall * counts / max(int(counts.max()), 1), 1.0), 0.0)
         # Whole numbers stand apart, a continuous scale does not.
         bar = "h.85V{tall}h.15" if scale.single else "h1"
         steps = "".join(f"V{tall - h:.1f}{bar.format(tall=tall)}" for h in heights)

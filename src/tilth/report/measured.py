@@ -136,17 +136,17 @@ def _stream(pool: Pool, name: str, outputs: list[_Output], every: int) -> npt.ND
 
 
 def _card(output: _Output, index: npt.NDArray[np.int32], sources: Groups, count: int) -> Markup:
-    missing = f"{output.missing / count:.1%}" if count else "–"
+    missing = f" · missing {output.missing / count:.1%}" if output.missing else ""
     tag = el("span", "constant", class_="tag") if output.touches_nothing and count else None
     body = None
     if output.is_text:
         body = charts.shares(f"Commonest values of {output.name}", {v: n / count for v, n in _common(output)})
-        facts = f"{_count(len(output.counted), 'value')}, share of records · missing {missing}"
+        facts = f"{_count(len(output.counted), 'value')}, share of records{missing}"
     elif pa.types.is_boolean(output.kind):
         by = {name: float(np.nanmean(v)) if np.isfinite(v).any() else float("nan")
               for name, v in _by_source(output.values, index, sources)}  # fmt: skip
         body = charts.shares(f"Share of true in {output.name}", by)
-        facts = f"true, by source · missing {missing}"
+        facts = f"true, by source{missing}"
     else:
         values = output.values
         finite = values[np.isfinite(values)]
@@ -155,7 +155,7 @@ def _card(output: _Output, index: npt.NDArray[np.int32], sources: Groups, count:
         if not output.touches_nothing:
             body = charts.histograms(f"Distribution of {output.name}", dict(_by_source(values, index, sources)))
         what = "length of list · " if pa.types.is_nested(output.kind) else ""
-        facts = f"{what}min {number(low)} · median {number(middle)} · max {number(high)} · missing {missing}"
+        facts = f"{what}min {number(low)} · median {number(middle)} · max {number(high)}{missing}"
     return el("div", el("h4", el("code", output.name), tag), el("p", facts, class_="facts"), body, class_="card")
 
 
