@@ -14,6 +14,8 @@ from tilth.io.reader import expand
 
 __all__ = ["starter"]
 
+MANY = 30
+
 
 def starter(paths: Sequence[str], budget: str) -> str:
     """A recipe as YAML text. Files named like ``*target*`` and ``*holdout*`` become the goal.
@@ -26,14 +28,16 @@ def starter(paths: Sequence[str], budget: str) -> str:
     kinds = []
     for pattern in paths:
         found = expand(pattern, Path())
-        name = Path(pattern).name.partition(".")[0].replace("*", "all") or "pool"
-        if "target" in name:
-            target = pattern
-        elif "holdout" in name:
-            holdout = pattern
-        else:
-            kinds.append(detect(sample(found[0])).kind)
-            pools[name if name not in pools else f"{name}_{len(pools)}"] = pattern
+        # a handful of files are a source each; a folder of many is one
+        for path, files in [(str(p), [p]) for p in found] if len(found) <= MANY else [(pattern, found)]:
+            name = Path(path).name.partition(".")[0].replace("*", "all") or "pool"
+            if "target" in name:
+                target = path
+            elif "holdout" in name:
+                holdout = path
+            else:
+                kinds.append(detect(sample(files[0])).kind)
+                pools[name if name not in pools else f"{name}_{len(pools)}"] = path
     if not pools:
         raise BadInput("None of these files can be a source; name at least one that is not the target or holdout.")
     if len(set(kinds)) > 1:

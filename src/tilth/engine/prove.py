@@ -35,6 +35,7 @@ class Verdict:
     Attributes:
         unit: what a loss is, bits per byte unless the proof says otherwise.
         losses: name -> losses of shape (seeds, items); ``plan`` is the plan under test.
+        weights: weight of each holdout item; they sum to 1.
         comparisons: baseline -> comparison with the plan; positive effects favour the plan.
         adjusted: baseline -> p-value adjusted for the number of baselines (Benjamini-Hochberg).
         detectable: smallest effect found in 4 of 5 repetitions, known before the plan's own trials.
@@ -46,12 +47,17 @@ class Verdict:
     proof: Mapping[str, Any]
     unit: str
     losses: Mapping[str, npt.NDArray[np.float64]]
+    weights: npt.NDArray[np.float64]
     comparisons: Mapping[str, Comparison]
     adjusted: Mapping[str, float]
     detectable: float
     stability: float
     noise: float
     missing: Mapping[str, str]
+
+    def loss(self, name: str) -> float:
+        """A candidate's loss, averaged over seeds and, by weight, over items."""
+        return float((self.losses[name] @ self.weights).mean())
 
     def call(self, baseline: str) -> str:
         """``better``, ``worse`` or ``no difference`` against one baseline, adjusted for their number."""
@@ -61,9 +67,9 @@ class Verdict:
     def headline(self) -> str:
         """One sentence: the plan against the baseline that did best, negative controls aside."""
         rivals = [name for name in self.comparisons if name != "worst"] or [*self.comparisons]
-        best = min(rivals, key=lambda name: float(self.losses[name].mean()))
+        best = min(rivals, key=self.loss)
         c, call = self.comparisons[best], self.call(best)
-        base = float(self.losses[best].mean())
+        base = self.loss(best)
         span = f"[{c.low:+.4f}, {c.high:+.4f}]"
         if call == "no difference":
             return (
@@ -78,7 +84,7 @@ class Verdict:
     def trust(self) -> list[str]:
         """What a reader must know before believing the verdict."""
         c = next(iter(self.comparisons.values()))
-        means = [float(v.mean()) for v in self.losses.values()]
+        means = [self.loss(name) for name in self.losses]
         ratio = (max(means) - min(means)) / self.noise if self.noise > 0 else math.inf
         scale = self.proof.get("tokens")
         stable = "unknown (too few candidates)" if math.isnan(self.stability) else f"{self.stability:.2f}"
@@ -94,8 +100,9 @@ class Verdict:
     def table(self) -> list[dict[str, Any]]:
         """One row per candidate, best first."""
         rows = []
-        for name, losses in sorted(self.losses.items(), key=lambda kv: float(kv[1].mean())):
-            row: dict[str, Any] = {"name": name, "loss": float(losses.mean()), "seeds": losses.mean(1).tolist()}
+        for name in sorted(self.losses, key=self.loss):
+            seeds = (self.losses[name] @ self.weights).tolist()
+            row: dict[str, Any] = {"name": name, "loss": self.loss(name), "seeds": seeds}
             if name in self.comparisons:
                 c = self.comparisons[name]
                 row |= {
@@ -199,6 +206,7 @@ def prove(
         proof=proof.describe(),
         unit="bits per byte",
         losses=losses,
+        weights=w,
         comparisons=comparisons,
         adjusted=dict(zip(comparisons, adjusted, strict=True)),
         detectable=before,
@@ -231,7 +239,8 @@ def _trial(
 ) -> npt.NDArray[np.float64]:
     path = folder / "plans" / trial.name
     plan = _loaded(path, (path / "plan.json").stat().st_mtime_ns)
-    piece = plan.part(trial.seed, seeds, run.at("seeds"))
+    pieces = 2 * seeds if trial.half else seeds  # half the scale is also half the data
+    piece = plan.part(trial.seed, pieces, run.at("seeds"))
     losses = proof.trial(piece, pool, goal, run.at("trial", trial.seed))
     if losses.shape != (goal.holdout.count,) or not np.isfinite(losses).all():
         raise ValueError(

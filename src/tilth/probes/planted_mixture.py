@@ -21,7 +21,7 @@ class PlantedMixture(Probe):
     """Each source draws words from its own distribution; the target's items come from sources by fixed shares.
 
     The pool's own shares (.1, .2, .3, .4) are far from the planted ones (.6, .3, .1, .0). `grade` takes a plan and
-    returns 1 - half its L1 distance to the planted mixture: 1 is perfect, natural shares score 0.4, equal shares 0.65.
+    returns 1 - half its L1 distance to the planted mixture: 1 is perfect, natural shares score 0.4, equal shares 0.6.
 
     >>> from tilth.core import Plan, Run
     >>> probe = PlantedMixture()
