@@ -276,18 +276,18 @@ def _measure(offsets: _Ints, data: _Bytes, kinds: _Bytes, lower: npt.NDArray[np.
         in_para = False
         # the line in hand: its bytes and characters without surrounding space; low < 0 while it is blank
         low, high, low_char, high_char, digits, upper = -1, 0, 0, 0, 0, 0
-        last = 0
+        last = np.uint32(0)
         i = start
         while True:
             # white space between words, and the ends of lines
-            c = 0
+            c = np.uint32(0)
             here = i
             ended = False
             while True:
                 ended = i >= stop
                 if not ended:
                     here = i
-                    c = int(data[i])
+                    c = np.uint32(data[i])
                     i += 1
                     if c >= 128:
                         c, i = _decode(data, here, stop)
@@ -343,10 +343,9 @@ def _measure(offsets: _Ints, data: _Bytes, kinds: _Bytes, lower: npt.NDArray[np.
                 if kind & _PUNCT == 0:
                     h = (h ^ np.uint64(lower[c])) * _PRIME
                     length += 1
-                    if kind & _ALNUM:
-                        speaking = 1
+                    speaking |= kind & _ALNUM
                 elif c == 46 or c == 33 or c == 63:
-                    sentences += speaking
+                    sentences += speaking != 0
                     speaking = 0
                     if c == 46 and i - 3 >= dots_from and data[i - 2] == 46 and data[i - 3] == 46:
                         symbols += 1
@@ -360,7 +359,7 @@ def _measure(offsets: _Ints, data: _Bytes, kinds: _Bytes, lower: npt.NDArray[np.
                     chars += 1  # taken back below, like the space that ends any other word
                     break
                 here = i
-                c = int(data[i])
+                c = np.uint32(data[i])
                 i += 1
                 if c >= 128:
                     c, i = _decode(data, here, stop)
@@ -380,7 +379,7 @@ def _measure(offsets: _Ints, data: _Bytes, kinds: _Bytes, lower: npt.NDArray[np.
                 word_keys[words] = key
                 ends[words + 1] = ends[words] + length
                 words += 1
-        tally[t, 0], tally[t, 1], tally[t, 2], tally[t, 4] = words, sentences + speaking, javascripts, lines
+        tally[t, 0], tally[t, 1], tally[t, 2], tally[t, 4] = words, sentences + (speaking != 0), javascripts, lines
         if chars:
             out[t, 8] = braces / chars
         if raw:
@@ -400,18 +399,20 @@ def _measure(offsets: _Ints, data: _Bytes, kinds: _Bytes, lower: npt.NDArray[np.
             out[t, 9] = lorems / (ends[words] + words - 1)
             found = _number(word_keys, words, ids, counts, slots, held)
             out[t, 6] = found / words
-            seen, stops, gophers, logs = 0, 0, 0, 0.0
-            for w in range(words):
-                if ids[w] == seen:  # the first of its kind
-                    seen += 1
-                    count = counts[ids[w]]
-                    if count > 1:
-                        logs += count * log(count)
-                    place = np.int64(word_keys[w] & np.uint64(_KNOWN - 1))
-                    while known[place] != 0 and known[place] != word_keys[w]:
-                        place = (place + 1) & (_KNOWN - 1)
-                    stops += count * (marks[place] & 1)
-                    gophers += marks[place] >> 1
+            seen = 0
+            for w in range(words):  # where each different word comes first; without a branch, as none can be foretold
+                at[seen] = w
+                seen += ids[w] == seen
+            stops, gophers, logs = 0, 0, 0.0
+            for k in range(found):
+                key, count = word_keys[at[k]], counts[k]
+                if count > 1:
+                    logs += count * log(count)
+                place = np.int64(key & np.uint64(_KNOWN - 1))
+                while known[place] != 0 and known[place] != key:
+                    place = (place + 1) & (_KNOWN - 1)
+                stops += count * (marks[place] & 1)
+                gophers += marks[place] >> 1
             out[t, 5] = stops / words
             out[t, 7] = max(0.0, log(words) - logs / words)
             tally[t, 3] = gophers
@@ -420,7 +421,7 @@ def _measure(offsets: _Ints, data: _Bytes, kinds: _Bytes, lower: npt.NDArray[np.
 
 
 @njit(cache=True, nogil=True)
-def _decode(data: _Bytes, i: int, stop: int) -> tuple[int, int]:
+def _decode(data: _Bytes, i: int, stop: int) -> tuple[np.uint32, int]:
     """The character that starts at byte i with a byte of 128 or more, and where the next one starts."""
     b = int(data[i])
     extra = 1 if b < 0xE0 else 2 if b < 0xF0 else 3
@@ -430,7 +431,7 @@ def _decode(data: _Bytes, i: int, stop: int) -> tuple[int, int]:
         c = (c << 6) | (int(data[i]) & 0x3F)
         i += 1
         extra -= 1
-    return min(c, 0x10FFFF), i
+    return np.uint32(min(c, 0x10FFFF)), i
 
 
 def quality(
