@@ -21,9 +21,9 @@ class Quality(PureSignal):
     the Gopher numbers it leaves out: the eight stop words, repeated lines and repeated paragraphs. Every rule, and
     the C4 and Gopher filters as conditions for `keep`, are written down in docs/quality_signals.md.
 
-    Cost: one pass over the bytes and a few small hash tables, around a hundred megabytes a second on a core. Trap: words are
-    what white space separates, so Chinese, Japanese and Thai have few and long ones, and the stop words are English:
-    these numbers say little about texts in such languages.
+    Cost: one pass over the bytes and a few small hash tables, around a hundred megabytes a second on a core. Trap:
+    words are what white space separates, so Chinese, Japanese and Thai have few and long ones, and the stop words are
+    English: these numbers say little about texts in such languages.
 
     Source: RedPajama, an open dataset for training large language models (arXiv 2411.12372); the rules behind the
     Gopher outputs come from its appendix A (arXiv 2112.11446).
