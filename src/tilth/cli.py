@@ -411,11 +411,10 @@ def main() -> NoReturn:
     except typer.Abort:
         sys.exit(130)
     except Exception as error:
-        from click import ClickException
-
-        if isinstance(error, ClickException):
-            error.show()
-            sys.exit(error.exit_code)
+        show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
+        if callable(show) and isinstance(code, int):  # click's own errors; some versions of typer vendor click
+            show()
+            sys.exit(code)
         if isinstance(error, OSError) and error.errno == 28:
             _say(f"tilth: the disk is full ({error.filename}). Free some space and run the same command again.")
             sys.exit(4)

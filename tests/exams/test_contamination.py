@@ -23,7 +23,8 @@ def cut(text: str, how: Cut) -> list[str]:
     raw = text.encode()
     pattern = rb"[A-Za-z0-9_\x80-\xff]+" + (rb"|[^A-Za-z0-9_\x80-\xff \t\n\r\x0b\x0c]+" if how == "wordpunct" else b"")
     found = re.findall(pattern, raw)
-    return [re.sub(rb"[A-Z]", lambda c: c[0].lower(), m).decode("latin-1") for m in found]
+    lowered: list[bytes] = [re.sub(rb"[A-Z]", lambda c: c[0].lower(), m) for m in found]
+    return [m.decode("latin-1") for m in lowered]
 
 
 def shared(item: list[str], record: list[str], n: int) -> float:

@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 from tilth.core.errors import MissingColumns
 from tilth.core.method import digest
 from tilth.core.records import FIELDS, Kind, render, render_fields
-from tilth.kernels.hashing import hash_strings
 
 __all__ = ["Fragment", "Pool", "TablePool", "select"]
 
@@ -201,6 +200,8 @@ def stored_names(columns: Sequence[str], schema: pa.Schema, kind: Kind) -> list[
 
 def column_digest(column: pa.ChunkedArray) -> str:
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        from tilth.kernels.hashing import hash_strings  # numba takes a while to import; `tilth --help` does not need it
+
         hashes = hash_strings(column)
         return digest([len(column), column.null_count, int(np.bitwise_xor.reduce(_positional(hashes)))])
     return digest(column.to_pylist())

@@ -253,7 +253,8 @@ def _trial(
 def length_matched(plan: Plan, start: Plan, run: Run, bins: int = 20) -> Plan:
     """A baseline with the plan's distribution of record sizes and otherwise random records."""
     kept = plan.sizes[plan.kept]
-    edges = np.unique(np.quantile(kept, np.linspace(0, 1, bins + 1)[1:-1]))
+    edges = np.unique(np.quantile(kept, np.linspace(0, 1, bins + 1)))
+    edges[-1] += 1  # the longest belongs to the last bin; what is shorter or longer than all lies outside
     index = np.searchsorted(edges, start.sizes, side="right").astype(np.int32)
     lengths = Groups("length", tuple(f"{i:02d}" for i in range(edges.size + 1)), index)
     keys = run.uniform(start.ids, "length_matched")

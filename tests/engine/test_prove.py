@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tilth.core import Plan, Run, World
+from tilth.core.errors import BadRecipe
+from tilth.engine.local import Workers
+from tilth.engine.prove import Verdict, length_matched, prove
+from tilth.policies.mix.random import Random
+from tilth.probes.planted_mixture import BEST, PlantedMixture
+from tilth.proofs.ngram import Ngram
+
+PROBE = PlantedMixture()
+PROOF = Ngram(tokens=20_000)
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return PROBE.build(3000, Run())
+
+
+def verdict(world: World, plan: Plan, rivals: dict[str, Plan], folder: Path, **options: Any) -> Verdict:
+    assert world.goal is not None
+    return prove(PROOF, plan, rivals, world.pool, world.goal, folder, seeds=5, **options)
+
+
+def start(world: World) -> Plan:
+    assert world.goal is not None
+    return Plan.everything(world.pool, world.goal.budget)
+
+
+def random(world: World, seed: int) -> Plan:
+    assert world.goal is not None
+    return Random().revise(start(world), world.pool, world.goal, Run(seed=seed))
+
+
+def test_a_better_plan_is_found_and_a_worse_one_too(world: World, tmp_path: Path) -> None:
+    good = PROBE.planned(start(world), BEST)
+    bad = PROBE.planned(start(world), {"d": 1.0})
+    rivals = {"random": random(world, 1), "other": random(world, 2), "worst": bad}
+    made = verdict(world, good, rivals, tmp_path)
+    assert [made.call(n) for n in rivals] == ["better"] * 3
+    assert made.headline.startswith("BETTER than the best baseline")
+    assert made.stability > 0.7
+    assert made.table()[0]["name"] == "plan"
+    assert made.table()[-1]["name"] == "worst"
+    turned = verdict(world, bad, {"random": random(world, 1), "good": good}, tmp_path)
+    assert [turned.call(n) for n in ("random", "good")] == ["worse", "worse"]
+
+
+def test_plans_that_differ_by_seed_are_seldom_called_different(world: World, tmp_path: Path) -> None:
+    called = 0
+    for seed in range(20):
+        made = verdict(world, random(world, 2 * seed), {"random": random(world, 2 * seed + 1)}, tmp_path / str(seed))
+        called += made.call("random") != "no difference"
+    assert called <= 4  # 1 is expected; more than 4 has a probability of 0.3 %; benchmarks/null_and_power.py has 200
+
+
+def test_a_proof_resumes_and_repeats_to_the_bit(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, rivals = PROBE.planned(start(world), BEST), {"random": random(world, 1)}
+    whole = verdict(world, good, rivals, tmp_path / "whole").as_dict()
+    done = 0
+    real = Ngram.trial
+
+    def cut(self: Ngram, *args: Any) -> Any:
+        nonlocal done
+        done += 1
+        if done == 8:
+            raise KeyboardInterrupt
+        return real(self, *args)
+
+    monkeypatch.setattr(Ngram, "trial", cut)
+    with pytest.raises(KeyboardInterrupt):
+        verdict(world, good, rivals, tmp_path / "cut")
+    resumed = verdict(world, good, rivals, tmp_path / "cut").as_dict()
+    assert done == 8 + 20 - 7  # 2 candidates x 5 seeds x 2 scales, seven of them before the cut
+    assert resumed == whole
+    monkeypatch.setattr(Ngram, "trial", real)
+    two = verdict(world, good, rivals, tmp_path / "two", workers=Workers(2, Run().progress)).as_dict()
+    assert two == whole
+
+
+def test_half_the_scale_really_is_another_trial(world: World, tmp_path: Path) -> None:
+    made = verdict(world, PROBE.planned(start(world), BEST), {"random": random(world, 1)}, tmp_path)
+    del made
+    files = list((tmp_path / "trials").iterdir())
+    assert len(files) == 20
+    assert len({f.read_bytes() for f in files}) == 20
+
+
+def test_length_matched_has_the_lengths_and_nothing_else_of_the_plan(world: World) -> None:
+    from dataclasses import replace
+
+    rng = np.random.default_rng(0)
+    begin = replace(start(world), sizes=rng.integers(10, 500, world.pool.count))
+    long = begin.revised({"use": "t"}, "long ones", keep=begin.sizes > 300)
+    long = replace(long, budget=replace(long.budget, amount=100_000))
+    begin = replace(begin, budget=long.budget)
+    plan = Random().revise(long, world.pool, world.goal, Run())  # type: ignore[arg-type]
+    matched = length_matched(plan, begin, Run())
+    ours, theirs = plan.sizes[plan.kept], matched.sizes[matched.kept]
+    assert abs(ours.mean() - theirs.mean()) < 10
+    assert theirs.min() > 290
+    overlap = (plan.kept & matched.kept).sum() / plan.kept.sum()
+    assert overlap < 0.6
+
+
+def test_too_little_to_compare_is_refused(world: World, tmp_path: Path) -> None:
+    with pytest.raises(BadRecipe, match="at least 2 seeds"):
+        verdict(world, start(world), {}, tmp_path)

@@ -1,0 +1,194 @@
+"""The command line from outside: what a user types and what comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DATA = Path(__file__).parents[1] / "examples" / "data"
+RECIPE = """
+sources:
+  health: {{path: "{data}/health.jsonl.zst"}}
+  law: {{path: "{data}/law.jsonl.zst"}}
+  science: {{path: "{data}/science.jsonl.zst"}}
+goal: {{target: "{data}/target.jsonl.zst", holdout: "{data}/holdout.jsonl.zst", budget: 40k tokens}}
+plan:
+  - keep: "tokens.count >= 20"
+  - {{use: temperature_mix, temperature: 3}}
+proof: {{use: ngram, seeds: 2, against: [random, natural]}}
+export: [jsonl]
+"""
+
+
+def tilth(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from tilth.cli import main; main()", *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, env=os.environ)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "recipe.yaml").write_text(RECIPE.format(data=DATA))
+    done = tilth("build", "recipe.yaml", "--workers", "1", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "verdict  " in done.stdout
+    assert "report   build/recipe/report.html" in done.stdout
+    return folder
+
+
+def run(built: Path, *words: str) -> Any:
+    done = tilth(*words, "--json", cwd=built)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_second_build_does_nothing_and_says_so_at_once(built: Path) -> None:
+    before = (built / "build/recipe/report.html").stat().st_mtime_ns
+    began = time.monotonic()
+    done = tilth("build", "recipe.yaml", cwd=built)
+    assert time.monotonic() - began < 20  # 2 s on an idle machine; see the README
+    assert "nothing to do" in done.stderr
+    assert "verdict  " in done.stdout
+    assert (built / "build/recipe/report.html").stat().st_mtime_ns == before
+
+
+def test_exports_hold_the_plan(built: Path) -> None:
+    import zstandard
+
+    out = built / "build/recipe"
+    manifest = json.loads((out / "export/jsonl/manifest.json").read_text())
+    plan = json.loads((out / "plan/plan.json").read_text())
+    (name,) = [n for n in manifest["files"] if n.endswith(".jsonl.zst")]
+    with zstandard.open(out / "export/jsonl" / name, "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    assert len(rows) >= plan["records"]
+    assert len({r["id"] for r in rows}) == plan["records"]
+    assert manifest["plan"]["realised"] == plan["realised"]
+    assert {f["source"] for f in manifest["inputs"]} == {"health", "law", "science"}
+    assert (out / "export/jsonl/datasheet.md").read_text().startswith("---")
+    assert (out / "export/jsonl/decisions.parquet").exists()
+
+
+def test_why_explains_kept_dropped_and_contaminated_records(built: Path) -> None:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(built / "build/recipe/plan/plan.parquet").to_pylist()
+    kept = next(r["id"] for r in table if r["repeats"] == 1)
+    told = run(built, "why", "recipe.yaml", kept)
+    assert told["outcome"] == "in the plan, read once"
+    assert [s["did"] for s in told["steps"]] == ["kept it"] * 3
+    contaminated = next(r["id"] for r in table if r["dropped_by"] == 0)
+    told = run(built, "why", "recipe.yaml", contaminated)
+    assert "contamination.hit" in told["outcome"]
+    assert told["signals"]["contamination"]["hit"] is True
+    short = next(r["id"] for r in table if r["dropped_by"] == 1)
+    told = run(built, "why", "recipe.yaml", short)
+    assert "would be in if" in told["outcome"]
+    assert "tokens.count" in told["outcome"]
+    undrawn = next(r for r in table if r["dropped_by"] == 2)
+    told = run(built, "why", "recipe.yaml", undrawn["id"])
+    step = told["steps"][2]
+    assert step["key"] < step["cut"]
+    done = tilth("why", "recipe.yaml", "no-such-id", cwd=built)
+    assert done.returncode == 2
+    assert "No record has the id" in done.stderr
+
+
+def test_why_tells_how_often_a_record_is_repeated(built: Path) -> None:
+    change = ["goal.budget=900k tokens", "plan=[{use: stratified}]", "export=[]"]
+    done = tilth("plan", "recipe.yaml", *change, "--out", "build/repeated", "--workers", "1", cwd=built)
+    assert done.returncode == 0, done.stderr
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(built / "build/repeated/plan/plan.parquet").to_pylist()
+    often = max(table, key=lambda r: r["repeats"])
+    assert often["repeats"] > 1
+    told = run(built, "why", "recipe.yaml", often["id"], "--out", "build/repeated")
+    assert told["outcome"] == f"in the plan, read {often['repeats']} times"
+
+
+def test_diff_lists_who_entered_and_left_and_why(built: Path) -> None:
+    change = ["plan.0.keep=tokens.count >= 400", "export=[]"]
+    done = tilth("plan", "recipe.yaml", *change, "--out", "build/longer", "--workers", "1", cwd=built)
+    assert done.returncode == 0, done.stderr
+    told = run(built, "diff", "build/recipe", "build/longer")
+    assert told["left"]["records"] > 0
+    assert told["entered"]["records"] > 0
+    assert any("400" in reason for reason in told["left"]["is out because"])
+    assert any("temperature_mix" in reason for reason in told["entered"]["was out because"])
+    before, after = (
+        json.loads((built / f"build/{n}/plan/plan.json").read_text())["records"] for n in ("recipe", "longer")
+    )
+    assert before - told["left"]["records"] + told["entered"]["records"] == after
+    same = run(built, "diff", "build/recipe", "build/recipe")
+    assert same["left"]["records"] == same["entered"]["records"] == 0
+
+
+def test_changing_a_threshold_measures_nothing_again(built: Path) -> None:
+    done = tilth("plan", "recipe.yaml", "plan.0.keep=tokens.count >= 30", "--workers", "1", cwd=built)
+    assert done.returncode == 0
+    assert "tokens (already there)" in done.stderr
+    assert "contamination (already there)" in done.stderr
+    tilth("build", "recipe.yaml", "--workers", "1", cwd=built)  # as it was, for the other tests
+
+
+def test_a_dry_run_tells_and_runs_nothing(built: Path) -> None:
+    told = run(built, "build", "recipe.yaml", "--dry-run", "--out", "build/dry")
+    assert told["tokens"] > 100_000
+    assert told["minutes"] > 0
+    assert told["peak_memory_mb"] > 100
+    assert told["disk_mb"] >= 1
+    assert not (built / "build/dry").exists()
+
+
+def test_list_show_probe_init(built: Path, tmp_path: Path) -> None:
+    assert "regmix" in {r["name"] for r in run(built, "list", "policies")}
+    shown = tilth("show", "temperature_mix", cwd=built).stdout
+    assert "temperature = 2.0  at least 1" in shown
+    world = run(built, "probe", "planted_mixture", "--size", "20", "--out", str(tmp_path / "w.jsonl"))
+    assert world["records"] == 20
+    assert len((tmp_path / "w.jsonl").read_text().splitlines()) == 20
+    files = [str(DATA / f"{n}.jsonl.zst") for n in ("law", "health", "target", "holdout")]
+    written = tilth("init", *files, "--budget", "50k tokens", cwd=tmp_path)
+    assert written.returncode == 0, written.stderr
+    (tmp_path / "made.yaml").write_text(written.stdout)
+    done = tilth("build", "made.yaml", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["build", "none.yaml"], 2, "Cannot read the recipe"),
+        (["build", "recipe.yaml", "goal.budgett=5"], 2, "Did you mean 'budget'"),
+        (["build", "recipe.yaml", "signal=[]"], 2, "Did you mean 'signals'"),
+        (["build", "recipe.yaml", "signals=[minhsh]"], 2, "No method is called 'minhsh'"),
+        (["build", "recipe.yaml", "plan.1.temprature=2"], 2, "Did you mean 'temperature'"),
+        (["build", "recipe.yaml", "plan.0.keep=token.count > 2"], 2, "tokens.count"),
+        (["build", "recipe.yaml", "sources.health.path=nothing*.jsonl"], 3, "nothing"),
+        (["build", "recipe.yaml", "plan.0.keep=tokens.count > 999999"], 3, "drops all"),
+        (["build", "recipe.yaml", f"goal.holdout={DATA}/target.jsonl.zst"], 3, "overlap"),
+        (["show", "el2nn"], 2, "No method is called"),
+        (["nonsense"], 2, "No such command"),
+        (["diff", "build/recipe", "nowhere"], 4, "no complete plan"),
+    ],
+)
+def test_errors_are_one_line_with_an_exit_code(built: Path, words: list[str], code: int, says: str) -> None:
+    done = tilth(*words, *(["--out", "build/errors"] if words[0] == "build" else []), cwd=built)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_package_imports_in_a_moment() -> None:
+    code = "import sys, tilth; assert not {'lance', 'numba', 'torch', 'pyarrow'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+    heavy = "import sys; from tilth.cli import app; assert not {'lance', 'numba', 'torch'} & set(sys.modules), 'heavy'"
+    assert subprocess.run([sys.executable, "-c", heavy], timeout=60).returncode == 0
