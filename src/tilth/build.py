@@ -30,7 +30,7 @@ from tilth.engine.prove import Verdict, length_matched, prove
 from tilth.engine.store import StoredPool, locked
 from tilth.io.detect import Layout, detect
 from tilth.io.importer import chunks, sample
-from tilth.io.reader import expand
+from tilth.io.reader import Bad, expand, open_reader
 from tilth.recipe import Recipe
 
 __all__ = ["Build"]
@@ -394,4 +394,5 @@ def _layout(name: str, paths: list[Path], kind: str | None, fields: Mapping[str,
     for path in paths:
         if rows := sample(path):
             return detect(rows, kind, fields)
-    raise BadInput(f"{name}: none of its {len(paths)} files has a readable record. First: {paths[0]}.")
+    why = next((item.reason for item in open_reader(paths[0])(paths[0]) if isinstance(item, Bad)), "it is empty")
+    raise BadInput(f"{name}: none of its {len(paths)} files has a readable record. {paths[0]}: {why}.")
