@@ -69,7 +69,7 @@ def facts(job: Build) -> dict[str, Any]:
     for value in pool.take(kept, ["license"]).column(0).to_pylist():
         licenses[value or "unknown"] = licenses.get(value or "unknown", 0) + 1
     told: dict[str, Any] = {
-        "title": f"Training set {job.out.name}",
+        "title": f"Training set {plan.fingerprint}",
         "kind": job.kind,
         "records": int(plan.repeats.sum()),
         plan.budget.unit: plan.amount,

@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 
 from tilth.kernels.hashing import hash_strings
 
-__all__ = ["Clusters", "Keys", "keeper_order"]
+__all__ = ["Clusters", "Keys", "Places", "equal_groups", "keeper_order"]
 
 Keys = npt.NDArray[np.uint64]
+Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,13 @@ class Clusters:
     """
 
     ids: Keys
-    cluster: npt.NDArray[np.int64]
+    cluster: Places
     duplicate: npt.NDArray[np.bool_]
     similarity: npt.NDArray[np.float32]
     copies: npt.NDArray[np.int32]
 
     @classmethod
-    def of(cls, ids: Keys, cluster: npt.NDArray[np.int64], similarity: npt.NDArray[np.float32]) -> Clusters:
+    def of(cls, ids: Keys, cluster: Places, similarity: npt.NDArray[np.float32]) -> Clusters:
         """From the members of all clusters, each cluster in one piece with the record to keep first."""
         first = np.ones(cluster.size, bool)
         first[1:] = cluster[1:] != cluster[:-1]
@@ -67,10 +68,32 @@ class Clusters:
         }
 
 
-def keeper_order(values: Sequence[pa.Array], high: bool) -> npt.NDArray[np.int64]:
+def keeper_order(values: Sequence[pa.Array], high: bool) -> Places:
     """Row numbers from the first record to keep to the last: ties in pool order, nulls last."""
     column = pa.chunked_array(values).combine_chunks()
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), None, column)
     order = pc.array_sort_indices(column, order="descending" if high else "ascending", null_placement="at_end")
     return np.asarray(order, np.int64)
+
+
+def equal_groups(first: Keys, second: Keys, rank: Places | None) -> tuple[Places, Places]:
+    """Rows whose two keys both occur again, group by group and the lowest rank first, and the number of each's group.
+
+    Without ranks the first row of a group comes first.
+    """
+    ascending = np.sort(first)
+    repeated = np.unique(ascending[1:][ascending[1:] == ascending[:-1]])
+    del ascending
+    if not repeated.size:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    # Only what occurs twice is worth the slow sort by several keys.
+    rows = np.flatnonzero(repeated[np.minimum(np.searchsorted(repeated, first), repeated.size - 1)] == first)
+    one, two = first[rows], second[rows]
+    order = np.lexsort((rows if rank is None else rank[rows], two, one))
+    rows, one, two = rows[order], one[order], two[order]
+    fresh = np.ones(rows.size, bool)
+    fresh[1:] = (one[1:] != one[:-1]) | (two[1:] != two[:-1])
+    group = np.cumsum(fresh) - 1
+    many = np.bincount(group)[group] > 1
+    return rows[many], group[many]

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
@@ -15,7 +14,7 @@ from pydantic import Field
 from tilth.core import Columns, Fragment, Goal, Pool, Run, Signal
 from tilth.kernels.buffers import string_buffers
 from tilth.kernels.hashing import hash_strings
-from tilth.signals.duplicates._clusters import Clusters, Keys, keeper_order
+from tilth.signals.duplicates._clusters import Clusters, Keys, equal_groups, keeper_order
 
 __all__ = ["ExactDuplicate"]
 
@@ -61,25 +60,11 @@ class ExactDuplicate(Signal[Clusters]):
         hashed = partial(_hashed, self.normalise, self.keep)
         parts = run.map(hashed, pool.fragments(), "hash texts")
         one, two, ids = (np.concatenate([np.zeros(0, np.uint64), *(part[i] for part in parts)]) for i in range(3))
-        # Only texts whose first hash occurs twice are worth the slow sort by all keys.
-        ascending = np.sort(one)
-        repeated = np.unique(ascending[1:][ascending[1:] == ascending[:-1]])
-        del ascending
-        rows = np.flatnonzero(_among(one, repeated))
-        rank = rows
+        rank = None
         if self.keep and one.size:
-            best_first = keeper_order([chunk for part in parts for chunk in part[3]], self.keep_high)
-            rank = np.empty(best_first.size, np.int64)
-            rank[best_first] = np.arange(best_first.size)
-            rank = rank[rows]
-        one, two, ids = one[rows], two[rows], ids[rows]
-        order = np.lexsort((rank, two, one))
-        one, two, ids = one[order], two[order], ids[order]
-        fresh = np.ones(one.size, bool)
-        fresh[1:] = (one[1:] != one[:-1]) | (two[1:] != two[:-1])
-        cluster = np.cumsum(fresh) - 1
-        many = np.bincount(cluster, minlength=1)[cluster] > 1
-        return Clusters.of(ids[many], cluster[many], np.ones(int(many.sum()), np.float32))
+            rank = np.argsort(keeper_order([chunk for part in parts for chunk in part[3]], self.keep_high))
+        rows, cluster = equal_groups(one, two, rank)
+        return Clusters.of(ids[rows], cluster, np.ones(rows.size, np.float32))
 
     def score(self, batch: pa.RecordBatch, state: Clusters, run: Run) -> Columns:
         found = state.columns(batch.column("id"))
@@ -102,10 +87,3 @@ def _hashed(normalise: Normalise, keep: str, fragment: Fragment) -> tuple[Keys, 
             values.append(batch.column(keep).filter(pa.array(filled)))
     return np.concatenate(ones), np.concatenate(twos), np.concatenate(ids), values
 
-
-def _among(values: Keys, sorted_set: Keys) -> npt.NDArray[np.bool_]:
-    if not sorted_set.size:
-        return np.zeros(values.size, bool)
-    at = np.minimum(np.searchsorted(sorted_set, values), sorted_set.size - 1)
-    found: npt.NDArray[np.bool_] = sorted_set[at] == values
-    return found
