@@ -57,9 +57,7 @@ def main() -> None:
     whole = _count(items, pool, copied, tokenizer, np.ones(copied.size, np.int32))
     one = losses(items, [whole], np.ones((1, 1)))[0]
     two = losses(items, each, times[None].astype(float))[0]
-    print(
-        f"re-weighted counts against the recounted mixed text: at most {np.abs(one - two).max():.1e} bits per byte apart"
-    )
+    print(f"re-weighted counts against recounted mixed text: at most {np.abs(one - two).max():.1e} bits per byte apart")
 
 
 if __name__ == "__main__":
