@@ -86,4 +86,3 @@ def _hashed(normalise: Normalise, keep: str, fragment: Fragment) -> tuple[Keys, 
         if keep:
             values.append(batch.column(keep).filter(pa.array(filled)))
     return np.concatenate(ones), np.concatenate(twos), np.concatenate(ids), values
-
