@@ -40,8 +40,11 @@ def recipe(data: Path, goal: str, copies: int, folder: Path) -> Path:
     pools = sorted(p for p in data.glob("*.jsonl.zst") if p.name.partition(".")[0] != goal)
     with zstandard.open(data / f"{goal}.jsonl.zst", "rt", encoding="utf-8") as lines:
         rows = list(lines)
-    parts = {"target": rows[0:4000:20], "holdout": rows[10:4010:20]}
-    taken = {*range(0, 4000, 20), *range(10, 4010, 20)}
+    target, holdout = list(range(0, 4000, 20)), list(range(6000, 10_000, 20))
+    begins = {json.loads(rows[i])["text"][:60] for i in target}  # listings repeat papers: none may be on both sides
+    holdout = [i for i in holdout if json.loads(rows[i])["text"][:60] not in begins]
+    parts = {"target": [rows[i] for i in target], "holdout": [rows[i] for i in holdout]}
+    taken = {*target, *holdout}
     for name, part in parts.items():
         (folder / f"{name}.jsonl").write_text("".join(part), encoding="utf-8")
     (folder / "rest.jsonl").write_text("".join(r for i, r in enumerate(rows) if i not in taken), encoding="utf-8")
@@ -75,7 +78,7 @@ def recipe(data: Path, goal: str, copies: int, folder: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with *.jsonl.zst pools")
-    parser.add_argument("--goal", default="health_medquad", help="the pool the goal is cut from")
+    parser.add_argument("--goal", default="science_arxiv_2025", help="the pool the goal is cut from")
     parser.add_argument("--copies", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
@@ -94,6 +97,8 @@ def main() -> None:
             time.sleep(0.05)
         assert process.stdout is not None
         minutes = (time.monotonic() - began) / 60
+        if process.returncode:
+            sys.exit(process.returncode)
         done = json.loads(process.stdout.read())
         pool = json.loads((folder / "out" / "pool" / "pool.json").read_text())
         peaks[copies] = peak

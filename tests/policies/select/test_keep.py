@@ -136,14 +136,9 @@ def test_a_number_is_not_a_condition() -> None:
         decide("text + 1 > quality.words")
 
 
-def test_worst_keeps_the_others() -> None:
-    keep = Keep(where="quality.words >= 50")
-    on = pool()
-    plan = keep.worst().revise(Plan.everything(on, BUDGET), on, Goal(on, on, BUDGET), Run())
-    assert plan.kept.tolist() == [True, False, False, False, False]
-    assert keep.worst().worst() == keep
-    mixed = Keep(where="not (dup) or (text = '')")
-    assert mixed.worst().where == "not (not (dup) or (text = ''))"
+def test_a_negative_control_keeps_the_same_records() -> None:
+    keep = Keep(where="n > 2 and not dup")
+    assert keep.worst() == keep
 
 
 def test_explain_agrees_with_the_decision() -> None:

@@ -106,17 +106,8 @@ class Keep(Policy):
         )
 
     def worst(self) -> Self:
-        """The records for which the condition does not hold; unknown ones are treated alike."""
-        inner = self.where.removeprefix("not (").removesuffix(")")
-        turned = inner if f"not ({inner})" == self.where and _parses(inner) else f"not ({self.where})"
-        return self.model_copy(update={"where": turned})
-
-
-def _parses(where: str) -> bool:
-    try:
-        return bool(_conjuncts(where))
-    except BadField:
-        return False
+        """Itself: a condition keeps what is fit to be read, and a control reads fit text too."""
+        return self
 
 
 def explain(where: str, row: Mapping[str, Any]) -> list[tuple[str, bool | None, dict[str, Any]]]:
