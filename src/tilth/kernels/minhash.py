@@ -26,8 +26,9 @@ _BASIS = np.uint64(0xCBF29CE484222325)
 _PRIME = np.uint64(0x100000001B3)
 _ROLL = np.uint64(0x9E3779B97F4A7C15)
 _S32 = np.uint64(32)
-_CHUNK = 4096  # shingles hashed before the lanes see them: 16 KB stay in the first cache
-_FEW = 48  # with fewer shingles a loop over lanes is faster than a loop over shingles
+_CHUNK = 4096  # words hashed before the lanes see their shingles, and half the bytes read: all stays near the core
+_STEP = 64
+_FEW = 32  # with fewer shingles a loop over lanes is faster than a loop over shingles
 _WORD = np.array(  # by byte: what it is hashed as, 0 when it separates
     [b | 32 if 65 <= b <= 90 else b if b >= 128 or b == 95 or chr(b).isalnum() else 0 for b in range(256)], np.uint8
 )
@@ -51,6 +52,9 @@ def _constants(a: Lanes, b: Lanes) -> None:
 @njit(cache=True, nogil=True)
 def _update(shingles: Lanes, count: int, a: Lanes, b: Lanes, signature: Lanes) -> None:
     """Lower the lanes to the smallest values these shingles give; both loops run in vector registers."""
+    padded = -(-count // _STEP) * _STEP  # whole registers only: seeing the last shingle again changes no minimum
+    for i in range(count, padded):
+        shingles[i] = shingles[count - 1]
     if count < _FEW:
         for i in range(count):
             x = shingles[i]
@@ -59,7 +63,7 @@ def _update(shingles: Lanes, count: int, a: Lanes, b: Lanes, signature: Lanes) -
     else:
         for j in range(a.size):
             least, times, plus = signature[j], a[j], b[j]
-            for i in range(count):
+            for i in range(padded):
                 least = min(least, np.uint32(times * shingles[i] + plus))
             signature[j] = least
 
@@ -69,45 +73,43 @@ def _sign(
     offsets: npt.NDArray[np.int64], data: npt.NDArray[np.uint8], ngram: int, a: Lanes, b: Lanes, out: Lanes,
     filled: npt.NDArray[np.bool_],
 ) -> None:  # fmt: skip
-    shingles = np.empty(_CHUNK, np.uint32)
-    window = np.empty(ngram, np.uint64)
+    words = np.empty(_CHUNK + 1, np.uint64)
+    shingles = np.empty(_CHUNK + _STEP, np.uint32)
+    window = np.zeros(ngram, np.uint64)
     drop = np.uint64(1)
     for _ in range(ngram):
         drop *= _ROLL
     for doc in range(offsets.size - 1):
-        i, stop = offsets[doc], offsets[doc + 1]
-        signature = out[doc]
-        words, at, count = 0, 0, 0
-        rolling = np.uint64(0)
-        while i < stop:
-            byte = _WORD[data[i]]
-            i += 1
-            if byte == 0:
-                continue
-            h = _BASIS
-            while byte != 0:
-                h = (h ^ np.uint64(byte)) * _PRIME
-                if i == stop:
-                    break
-                byte = _WORD[data[i]]
-                i += 1
-            rolling = rolling * _ROLL + h
-            if words >= ngram:
-                rolling -= window[at] * drop
-            window[at] = h
-            at = at + 1 if at + 1 < ngram else 0
-            words += 1
-            if words >= ngram:
+        start, stop = offsets[doc], offsets[doc + 1]
+        seen, at = 0, 0
+        rolling, h = np.uint64(0), _BASIS
+        window[:] = 0
+        while start < stop:
+            end = min(stop, start + 2 * _CHUNK - 2)
+            # Words of a block of bytes. No branch depends on the text: where a word ends cannot be predicted.
+            size = np.uint64(0)
+            for i in range(start, end):
+                byte = np.uint64(_WORD[data[i]])
+                words[size] = h
+                size += np.uint64((byte == 0) & (h != _BASIS))
+                h = _BASIS if byte == 0 else (h ^ byte) * _PRIME
+            if end == stop and h != _BASIS:
+                words[size] = h
+                size += np.uint64(1)
+            start = end
+            count = 0
+            for i in range(np.int64(size)):
+                rolling = rolling * _ROLL + words[i] - window[at] * drop
+                window[at] = words[i]
+                at = at + 1 if at + 1 < ngram else 0
                 shingles[count] = np.uint32(mix64(rolling) >> _S32)
-                count += 1
-                if count == _CHUNK:
-                    _update(shingles, count, a, b, signature)
-                    count = 0
-        if 0 < words < ngram:
-            shingles[0] = np.uint32(mix64(rolling) >> _S32)
-            count = 1
-        _update(shingles, count, a, b, signature)
-        filled[doc] = words > 0
+                seen += 1
+                count += seen >= ngram
+            if end == stop and 0 < seen < ngram:
+                shingles[0] = np.uint32(mix64(rolling) >> _S32)
+                count = 1
+            _update(shingles, count, a, b, out[doc])
+        filled[doc] = seen > 0
 
 
 def signatures(
