@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +42,7 @@ def shared(item: list[str], record: list[str], n: int) -> float:
 
 
 def text(rng: np.random.Generator, n: int) -> list[str]:
-    return rng.choice(WORDS, n).tolist()
+    return [str(word) for word in rng.choice(WORDS, n)]
 
 
 def test_both_sides_of_one_half() -> None:
@@ -153,3 +154,21 @@ def test_overlapping_goals_are_found() -> None:
     b = TablePool(pa.table({"id": ["b0", "b1"], "text": [" ".join(text(rng, 30)), f"Intro. {same}"]}))
     (pair,) = overlapping(a, b).to_pylist()
     assert (pair["a_id"], pair["b_id"]) == ("a0", "b1")
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_items_in_any_string_type(kind: pa.DataType) -> None:
+    texts = pa.array(["one two three four five six seven eight nine", None, ""]).cast(kind)
+    pool = TablePool(pa.table({"id": ["a", "b", "c"], "text": texts}))
+    scored = score_in_memory(Contamination(against="both"), pool, Goal(pool, pool, Budget(1)))
+    assert scored.column("contamination.item").to_pylist() == ["a", None, None]
+
+
+def test_repetition_costs_no_more_than_reading() -> None:
+    """Each n-gram of a record is looked up once: 500,000 repeats against 20,000 places would take minutes."""
+    index = Index.of(pa.array(["spam " * 20_000]), 8, "words")
+    overlaps(pa.array(["compile"]), index)
+    start = time.perf_counter()
+    best, _, _ = overlaps(pa.array(["spam " * 500_000]), index)
+    assert best.tolist() == [1.0]
+    assert time.perf_counter() - start < 10

@@ -29,6 +29,7 @@ class Index:
     Attributes:
         lengths: per table, tokens of its n-grams.
         keys, slots: per table, distinct hashes (sorted) and where each one's places begin in `places`.
+        tables: per table, open addressing over its keys: position of the key, -1 where free.
         places: positions in the concatenated tokens of all items where an n-gram begins.
         owner: the item of each of those tokens.
         sizes: tokens of each item.
@@ -39,6 +40,7 @@ class Index:
     keys: tuple[Hashes, ...]
     slots: tuple[Ints, ...]
     places: tuple[Ints, ...]
+    tables: tuple[npt.NDArray[np.int32], ...]
     owner: Ints
     sizes: Ints
 
@@ -63,7 +65,8 @@ class Index:
             slots.append(np.append(first, all_keys.size).astype(np.int64))
             places.append(all_places[order])
         owner = np.repeat(np.arange(sizes.size), sizes)
-        return cls(cut, np.array(lengths, np.int64), tuple(keys), tuple(slots), tuple(places), owner, sizes)
+        tables = tuple(_table(distinct) for distinct in keys)
+        return cls(cut, np.array(lengths, np.int64), tuple(keys), tuple(slots), tuple(places), tables, owner, sizes)
 
 
 def overlaps(
@@ -75,7 +78,6 @@ def overlaps(
     best, item, touched = np.zeros(n, np.float32), np.full(n, -1, np.int64), np.zeros(n, np.int32)
     if n == 0 or not index.keys:
         return best, item, touched
-    tables = [_table(keys) for keys in index.keys]
     _scan(
         offsets,
         tokens,
@@ -86,8 +88,8 @@ def overlaps(
         _starts(index.slots),
         _joined(index.places),
         _starts(index.places),
-        _joined(tables),
-        _starts(tables),
+        _joined(index.tables),
+        _starts(index.tables),
         index.owner,
         index.sizes,
         best,
@@ -98,7 +100,7 @@ def overlaps(
 
 
 def _table(keys: Hashes) -> npt.NDArray[np.int32]:
-    """Open addressing over the keys: slot -> position of the key, -1 when free; a power of two slots."""
+    """A power of two slots, at most half of them taken."""
     size = 1 << max(4, int(keys.size * 2 - 1).bit_length())
     table = np.full(size, -1, np.int32)
     _fill(table, keys)
@@ -142,7 +144,8 @@ def _scan(
     item: Ints,
     touched: npt.NDArray[np.int32],
 ) -> None:
-    seen = np.full(owner.size, -1, np.int64)  # the document that last covered a token
+    used = np.full(keys.size, -1, np.int32)  # the document that last had an n-gram: repeats cover nothing new
+    seen = np.full(owner.size, -1, np.int32)  # the document that last covered a token
     count = np.zeros(sizes.size, np.int64)
     counted = np.full(sizes.size, -1, np.int64)  # the document that `count` is of
     found = np.empty(sizes.size, np.int64)
@@ -161,8 +164,9 @@ def _scan(
                     if k < 0 or keys[key_starts[t] + k] == h:
                         break
                     slot = (slot + np.uint64(1)) & mask
-                if k < 0:
+                if k < 0 or used[key_starts[t] + k] == doc:
                     continue
+                used[key_starts[t] + k] = doc
                 first = slots[slot_starts[t] + k]
                 last = slots[slot_starts[t] + k + 1]
                 for p in range(first, last):

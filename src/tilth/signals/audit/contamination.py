@@ -62,7 +62,8 @@ class Contamination(Signal[tuple[Index, list[str]]]):
         sides = {"holdout": [goal.holdout], "target": [goal.target], "both": [goal.holdout, goal.target]}[self.against]
         tables = [side.table(["id", "text"]) for side in sides]
         ids = [str(i) for table in tables for i in table.column("id").to_pylist()]
-        texts = pa.chunked_array([chunk for table in tables for chunk in table.column("text").chunks], pa.string())
+        chunks = [chunk.cast(pa.large_string()) for table in tables for chunk in table.column("text").chunks]
+        texts = pa.chunked_array(chunks, pa.large_string())
         return Index.of(texts, self.ngram, "words" if self.tokens == "normalised" else "exact"), ids
 
     def score(self, batch: pa.RecordBatch, state: tuple[Index, list[str]], run: Run) -> Columns:
