@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,7 @@ class Workers:
 
         for _ in self.progress(finished(), label, len(todo)):
             pass
+        _give_back()
         return [results[i] for i in range(len(items))]
 
     def _run(self, func: Callable[[Any], Any], work: list[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
@@ -146,7 +149,7 @@ class Workers:
         pending: dict[Future[Any], int] = {}
         while True:
             while len(pending) < 2 * self.count and (nxt := next(queue, None)) is not None:
-                pending[pool.submit(func, nxt[1])] = nxt[0]
+                pending[pool.submit(_tidy, func, nxt[1])] = nxt[0]
             if not pending:
                 return
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
@@ -154,9 +157,32 @@ class Workers:
 
     def _start(self) -> ProcessPoolExecutor:
         if self._pool is None:
+            os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # or each of Lance's threads keeps memory of its own
             context = multiprocessing.get_context("forkserver")
             self._pool = ProcessPoolExecutor(self.count, mp_context=context, initializer=_quiet_worker)
         return self._pool
+
+
+def _tidy(func: Callable[[Any], Any], item: Any) -> Any:
+    """Run a piece of work and return what memory it freed to the system: workers live long and take many pieces."""
+    value = func(item)
+    _give_back()
+    return value
+
+
+def _give_back() -> None:
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+    if (trim := _malloc_trim()) is not None:
+        trim(0)
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    """glibc's, where there is one."""
+    found: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return found
 
 
 def _quiet_worker() -> None:
