@@ -13,7 +13,7 @@ from pydantic import Field
 
 from tilth.core import Columns, Fragment, Goal, Pool, Run, Signal
 from tilth.core.errors import UsageError
-from tilth.kernels.bags import bag, bag_sums
+from tilth.kernels.bags import bag_counts, bag_sums
 
 __all__ = ["Importance"]
 
@@ -49,7 +49,8 @@ class Importance(Signal[Floats]):
     goal_parts: ClassVar[tuple[Literal["target", "holdout"], ...]] = ("target",)
 
     ngram: int = Field(2, ge=1, le=4, description="n-grams of one up to this many tokens are counted")
-    buckets: int = Field(10_000, ge=2, le=1 << 24, description="buckets n-grams are hashed into")
+    # Counts of every fragment are held until they are added up: 2 MB each at the upper end.
+    buckets: int = Field(10_000, ge=2, le=1 << 18, description="buckets n-grams are hashed into")
     smoothing: float = Field(1.0, gt=0, description="added to every bucket's count, in the target and in the pool")
 
     @property
@@ -67,9 +68,7 @@ class Importance(Signal[Floats]):
         source = np.sum(counted, axis=0) if counted else np.zeros(self.buckets)
         weights = goal.weights(goal.target).to_numpy(zero_copy_only=False)
         mean = weights.mean() if weights.size and weights.sum() > 0 else 1.0
-        starts, ids = bag(goal.target.column("text"), self.ngram, self.buckets)
-        each = np.repeat(weights / mean, np.diff(starts))
-        target = np.bincount(ids, each, self.buckets).astype(np.float64)
+        target = bag_counts(goal.target.column("text"), self.ngram, self.buckets, weights / mean)
         return np.asarray(self._log_shares(target) - self._log_shares(source))
 
     def _log_shares(self, counts: Floats) -> Floats:
@@ -77,17 +76,16 @@ class Importance(Signal[Floats]):
         return np.asarray(np.log(smoothed / smoothed.sum()))
 
     def score(self, batch: pa.RecordBatch, state: Floats, run: Run) -> Columns:
-        starts, ids = bag(batch.column("text"), self.ngram, self.buckets)
-        sums, ngrams = bag_sums(starts, ids, state), np.diff(starts)
+        sums, ngrams = bag_sums(batch.column("text"), self.ngram, state)
         return {
             "weight": sums.astype(np.float32),
             "per_token": (sums / np.maximum(ngrams, 1)).astype(np.float32),
-            "ngrams": ngrams.astype(np.int32),
+            "ngrams": ngrams,
         }
 
 
 def _count(ngram: int, buckets: int, fragment: Fragment) -> Floats:
     counts = np.zeros(buckets)
     for batch in fragment.batches(["text"]):
-        counts += np.bincount(bag(batch.column("text"), ngram, buckets)[1], minlength=buckets)
+        counts += bag_counts(batch.column("text"), ngram, buckets)
     return counts
