@@ -53,10 +53,10 @@ def recipe(data: Path, goal: str, copies: int, folder: Path) -> Path:
         name = goal if path.parent == folder else path.name.partition(".")[0]
         files = []
         for copy in range(copies):
-            target = folder / f"{copy}" / path.name
-            target.parent.mkdir(exist_ok=True)
-            shutil.copy(path, target)
-            files.append(str(target))
+            place = folder / f"{copy}" / path.name
+            place.parent.mkdir(exist_ok=True)
+            shutil.copy(path, place)
+            files.append(str(place))
         sources[name] = {"path": files}
     made = {
         "sources": sources,

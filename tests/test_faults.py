@@ -15,6 +15,7 @@ import pytest
 from tests import test_contract as contract
 
 from tilth import catalog
+from tilth.core import World
 
 ROOT = Path(__file__).parents[1]
 
@@ -66,26 +67,26 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
 world = contract.world
 
 
-def test_sound_signal_passes(plant: Callable[..., None], world: contract.World) -> None:
+def test_sound_signal_passes(plant: Callable[..., None], world: World) -> None:
     """The control: without a fault the same checks are silent."""
     plant("sound", 'return {"value": sizes}')
     contract.test_named_after_its_file("sound")
     contract.test_signal_keeps_its_promises("sound", world)
 
 
-def test_fault_1_score_depends_on_its_batch(plant: Callable[..., None], world: contract.World) -> None:
+def test_fault_1_score_depends_on_its_batch(plant: Callable[..., None], world: World) -> None:
     plant("batchy", 'return {"value": sizes - (sizes.mean() if sizes.size else 0)}')
     with pytest.raises(AssertionError, match="depends on its"):
         contract.test_signal_keeps_its_promises("batchy", world)
 
 
-def test_fault_2_unseeded_generator(plant: Callable[..., None], world: contract.World) -> None:
+def test_fault_2_unseeded_generator(plant: Callable[..., None], world: World) -> None:
     plant("moody", 'return {"value": sizes + np.random.default_rng().random()}')
     with pytest.raises(AssertionError):
         contract.test_signal_keeps_its_promises("moody", world)
 
 
-def test_fault_3_undeclared_column(plant: Callable[..., None], world: contract.World) -> None:
+def test_fault_3_undeclared_column(plant: Callable[..., None], world: World) -> None:
     plant("chatty", 'return {"value": sizes, "extra": sizes}')
     with pytest.raises(AssertionError):
         contract.test_signal_keeps_its_promises("chatty", world)
@@ -116,6 +117,17 @@ def exam_of_mutant(tmp_path: Path, file: str, old: str, new: str, exam: str) -> 
     )
     assert done.returncode in (0, 1), textwrap.shorten(done.stdout + done.stderr, 2000)
     return done.returncode
+
+
+def test_fault_5_score_with_its_sign_turned(tmp_path: Path) -> None:
+    old = "self._log_shares(target) - self._log_shares(source)"
+    new = "self._log_shares(source) - self._log_shares(target)"
+    assert exam_of_mutant(tmp_path, "signals/target/importance.py", old, new, "test_importance.py") == 1
+
+
+def test_fault_6_policy_that_maximises_the_loss(tmp_path: Path) -> None:
+    old, new = "np.argsort(predict(fresh)", "np.argsort(-predict(fresh)"
+    assert exam_of_mutant(tmp_path, "policies/mix/regmix.py", old, new, "test_regmix.py") == 1
 
 
 def test_fault_7_global_seed_in_a_method(tmp_path: Path) -> None:
