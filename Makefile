@@ -38,7 +38,7 @@ format: $(VENV)/.dev  ## reformat the code
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.dev  ## regenerate docs/papers.md from papers.toml
-	$(BIN)/python -m tilth.ledger > docs/papers.md
+	$(BIN)/python -c 'import sys; from tilth.ledger import docs_page; sys.stdout.write(docs_page())' > docs/papers.md
 
 claims: $(VENV)/.dev  ## reproduce papers' claims; needs TILTH_DATA
 	for name in $$($(BIN)/tilth claim); do $(BIN)/tilth claim $$name || exit 1; done
