@@ -174,7 +174,7 @@ def test_list_show_probe_init(built: Path, tmp_path: Path) -> None:
         (["build", "recipe.yaml", "plan.0.keep=token.count > 2"], 2, "tokens.count"),
         (["build", "recipe.yaml", "sources.health.path=nothing*.jsonl"], 3, "nothing"),
         (["build", "recipe.yaml", "plan.0.keep=tokens.count > 999999"], 3, "drops all"),
-        (["build", "recipe.yaml", f"goal.holdout={DATA}/target.jsonl.zst"], 3, "overlap"),
+        (["build", "recipe.yaml", f"goal.holdout={DATA}/target.jsonl.zst"], 3, "measure copying"),
         (["show", "el2nn"], 2, "No method is called"),
         (["nonsense"], 2, "No such command"),
         (["diff", "build/recipe", "nowhere"], 4, "no complete plan"),

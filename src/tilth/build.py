@@ -115,14 +115,16 @@ class Build:
         goal = Goal(self._examples("target"), self._examples("holdout"), Budget.parse(spec.budget))
         from tilth.signals.audit.contamination import overlapping
 
-        shared = overlapping(goal.target, goal.holdout)
-        if len(shared):
-            first = shared.slice(0, 3).to_pylist()
-            pairs = "; ".join(f"{p['a_id']} / {p['b_id']} ({p['overlap']:.0%})" for p in first)
-            raise Overlap(
-                f"{len(shared)} items of the target overlap items of the holdout, so a proof would measure copying. "
-                f"Remove them from one side: {pairs}{' ...' if len(shared) > 3 else ''}."
-            )
+        sides = [("target", "holdout", goal.target, goal.holdout), ("holdout", "target", goal.holdout, goal.target)]
+        for one, other, a, b in sides:  # a short item may lie inside a long one of either side
+            shared = overlapping(a, b)
+            if len(shared):
+                first = shared.slice(0, 3).to_pylist()
+                pairs = "; ".join(f"{p['a_id']} / {p['b_id']} ({p['overlap']:.0%})" for p in first)
+                raise Overlap(
+                    f"{len(shared)} items of the {one} contain most of an item of the {other}, so a proof would "
+                    f"measure copying. Remove them from one side: {pairs}{' ...' if len(shared) > 3 else ''}."
+                )
         return goal
 
     def _examples(self, part: str) -> TablePool:
