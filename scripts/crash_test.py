@@ -76,6 +76,7 @@ def main() -> int:
             try:
                 process.wait(timeout=float(rng.uniform(0.2, took)))
                 early += 1  # it finished before its time came
+                break
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
