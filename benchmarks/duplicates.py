@@ -3,7 +3,7 @@
     python benchmarks/duplicates.py --data DATA/A_text/*.jsonl.zst --mb 20 --peer-python PEER/bin/python
 
 PEER is an environment with `rensa`, `daft`, `datatrove[processing]`, `spacy`, `duckdb` and `pyarrow`. A fifth of the
-records are planted copies with 0, 5, 15 and 30 % of their words replaced. Everyone reads the same Parquet files on two
+records are planted copies, behind their originals, with 0, 5, 15 and 30 % of their words replaced. Everyone reads the same Parquet files on two
 processes or threads and is timed after start-up and, where there is anything to compile or import, a first small piece;
 ours, Daft and DuckDB take the best of three rounds, the others run once. All signatures have 128 minima of 5-grams and
 32 bands of 4 rows; ours counts pairs whose estimated similarity is at least 0.5, the peers whatever shares a band. Daft
@@ -43,7 +43,7 @@ def prepare(files: Sequence[Path], mb: float, to: Path) -> tuple[list[str], Keep
     """Texts with copies planted, written as Parquet; the texts, their originals (-1: is one), edits, and megabytes."""
     import zstandard
 
-    from tilth.probes.planted_duplicates import plant
+    from tilth.probes.planted_duplicates import plant, shuffled
 
     texts: list[str] = []
     for path in files:
@@ -56,7 +56,7 @@ def prepare(files: Sequence[Path], mb: float, to: Path) -> tuple[list[str], Keep
                     break
     rng = np.random.default_rng(0)
     texts, base, edit = plant(texts, len(texts) // 4, rng)
-    order = rng.permutation(len(texts))
+    order = shuffled(base, rng)
     place = np.argsort(order)
     base = np.where(base[order] >= 0, place[base[order]], -1)
     texts = [texts[i] for i in order]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -377,18 +378,28 @@ class Build:
 
     def all(self) -> dict[str, Any]:
         """Every stage the recipe names; returns what ``build.json`` says."""
-        with locked(self.out, self.wait):
-            self.pool  # noqa: B018
-            summary: dict[str, Any] = {"records": self.imported.count}
-            if self.goal is not None:
-                summary["plan"] = {"records": int(self.plan.kept.sum()), "amount": self.plan.amount}
-            if self.proof is not None:
-                summary["verdict"] = self.verdict.headline
-            summary["exports"] = [str(p) for p in self.exported]
-            from tilth.report.page import write_report
+        from tilth.report.page import write_report
 
-            summary["report"] = str(write_report(self))
-            return summary
+        self.pool  # noqa: B018
+        summary: dict[str, Any] = {"records": self.imported.count}
+        if self.goal is not None:
+            summary["plan"] = {"records": int(self.plan.kept.sum()), "amount": self.plan.amount}
+        if self.proof is not None:
+            summary["verdict"] = self.verdict.headline
+        summary["exports"] = [str(p) for p in self.exported]
+        summary["report"] = str(write_report(self))
+        return summary
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Hold the output folder's lock and the processes; at the end sweep up what killed runs left half-written."""
+        with self.workers, locked(self.out, self.wait):
+            yield
+            for stale in sorted(self.out.rglob("*.tmp")):
+                if stale.is_dir():
+                    shutil.rmtree(stale, ignore_errors=True)
+                else:
+                    stale.unlink(missing_ok=True)
 
 
 def _layout(name: str, paths: list[Path], kind: str | None, fields: Mapping[str, str]) -> Layout:

@@ -135,12 +135,12 @@ def build(
         _emit(forecast.as_dict(), as_json, forecast.text())
         return
     began = time.monotonic()
-    mark.unlink(missing_ok=True)
-    with job.workers:
-        done = job.all() | {"stamp": stamp}
     from tilth.engine.local import write_atomic
 
-    write_atomic(mark, json.dumps(done, indent=1).encode())
+    with job.session():
+        mark.unlink(missing_ok=True)
+        done = job.all() | {"stamp": stamp}
+        write_atomic(mark, json.dumps(done, indent=1).encode())
     _say(f"done in {time.monotonic() - began:.0f} s")
     _emit(done, as_json, _ending(done))
 
@@ -167,7 +167,8 @@ def import_(
 
     Example: tilth import recipe.yaml --strict
     """
-    with (job := _build(recipe, overrides, out, workers, strict, wait)).workers:
+    job = _build(recipe, overrides, out, workers, strict, wait)
+    with job.session():
         pool = job.imported
     info = {"pool": str(pool.folder), "kind": pool.kind, "records": pool.count, **dict(pool.origin)}
     quarantined = (
@@ -189,7 +190,8 @@ def score(
 
     Example: tilth score recipe.yaml
     """
-    with (job := _build(recipe, overrides, out, workers, wait=wait)).workers:
+    job = _build(recipe, overrides, out, workers, wait=wait)
+    with job.session():
         pool = job.pool
     columns = {name: list(signal.makes) for name, signal in job.signals.items()}
     text = "\n".join(f"{name}: {', '.join(made)}" for name, made in columns.items())
@@ -211,7 +213,8 @@ def plan(
     """
     from tilth.explain import describe_plan
 
-    with (job := _build(recipe, overrides, out, workers, wait=wait)).workers:
+    job = _build(recipe, overrides, out, workers, wait=wait)
+    with job.session():
         made = job.plan
     _emit(made.header(), as_json, describe_plan(made))
 
@@ -231,7 +234,8 @@ def prove(
     """
     from tilth.explain import describe_verdict
 
-    with (job := _build(recipe, overrides, out, workers, wait=wait)).workers:
+    job = _build(recipe, overrides, out, workers, wait=wait)
+    with job.session():
         verdict = job.verdict
     _emit(verdict.as_dict(), as_json, describe_verdict(verdict))
 
@@ -249,7 +253,8 @@ def export(
 
     Example: tilth export recipe.yaml 'export=[jsonl, megatron]'
     """
-    with (job := _build(recipe, overrides, out, workers, wait=wait)).workers:
+    job = _build(recipe, overrides, out, workers, wait=wait)
+    with job.session():
         folders = [str(p) for p in job.exported]
     if not folders:
         raise BadRecipe("The recipe exports nothing: state export: [jsonl].")

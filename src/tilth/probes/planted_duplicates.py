@@ -17,7 +17,7 @@ from tilth.core.pool import TablePool
 from tilth.core.probe import Probe, World
 from tilth.core.run import Run
 
-__all__ = ["EDITS", "PlantedDuplicates", "edited", "plant"]
+__all__ = ["EDITS", "PlantedDuplicates", "edited", "plant", "shuffled"]
 
 EDITS: Final = (0.0, 0.05, 0.15, 0.3)
 """Shares of replaced words that are planted, all equally often."""
@@ -57,11 +57,7 @@ class PlantedDuplicates(Probe):
         copies = min(size - 1, max(len(EDITS), round(self.copies * size)))
         originals = [self._text(rng) for _ in range(size - copies)]
         texts, base, edit = plant(originals, copies, rng)
-        # A copy lands anywhere behind its original.
-        place = rng.random(size)
-        copied = base >= 0
-        place[copied] = place[base[copied]] + (1 - place[base[copied]]) * place[copied]
-        order = np.argsort(place, kind="stable")
+        order = shuffled(base, rng)
         names = np.empty(size, object)
         names[order] = [f"r{i:08d}" for i in range(size)]
         bases = [names[base[i]] if base[i] >= 0 else None for i in order]
@@ -102,6 +98,14 @@ def plant(
     made = [edited(texts[b], e, texts, rng) for b, e in zip(base.tolist(), edit.tolist(), strict=True)]
     none = np.full(len(texts), -1)
     return [*texts, *made], np.concatenate([none, base]), np.concatenate([np.zeros(len(texts)), edit])
+
+
+def shuffled(base: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """A random order of what `plant` returns in which every copy comes somewhere behind its original."""
+    place = rng.random(base.size)
+    copied = base >= 0
+    place[copied] = place[base[copied]] + (1 - place[base[copied]]) * place[copied]
+    return np.argsort(place, kind="stable")
 
 
 def edited(text: str, share: float, others: Sequence[str], rng: np.random.Generator) -> str:
