@@ -1,16 +1,19 @@
-"""minhash and exact_duplicate against rensa, Daft, datatrove and DuckDB: MB/s, recall and precision on planted copies.
+"""minhash and exact_duplicate against rensa, Daft, datatrove and DuckDB: MB/s, recall and precision on planted
+copies.
 
     python benchmarks/duplicates.py --data DATA/A_text/*.jsonl.zst --mb 20 --peer-python PEER/bin/python
 
-PEER is an environment with `rensa`, `daft`, `datatrove[processing]`, `spacy`, `duckdb` and `pyarrow`. A fifth of the
-records are planted copies, behind their originals, with 0, 5, 15 and 30 % of their words replaced. Everyone reads the same Parquet files on two
-processes or threads and is timed after start-up and, where there is anything to compile or import, a first small piece;
-ours, Daft and DuckDB take the best of three rounds, the others run once. All signatures have 128 minima of 5-grams and
-32 bands of 4 rows; ours counts pairs whose estimated similarity is at least 0.5, the peers whatever shares a band. Daft
-computes signatures only: to its time ours for bands and comparing is added, and so its recall is ours as well.
+PEER is an environment with `rensa`, `daft`, `datatrove[processing]`, `spacy`, `duckdb` and `pyarrow`. A fifth of
+the records are planted copies, behind their originals, with 0, 5, 15 and 30 % of their words replaced. Everyone
+reads the same Parquet files on two processes or threads and is timed after start-up and, where there is anything
+to compile or import, a first small piece; ours, Daft and DuckDB take the best of three rounds, the others run
+once. All signatures have 128 minima of 5-grams and 32 bands of 4 rows; ours counts pairs whose estimated
+similarity is at least 0.5, the peers whatever shares a band. Daft computes signatures only: to its time ours for
+bands and comparing is added, and so its recall is ours as well.
 
-Recall is the share of planted copies that end in the same cluster as their original; precision is the share of records
-to be dropped whose 5-gram Jaccard similarity to the record that stays is at least 0.5, counted with plain Python sets.
+Recall is the share of planted copies that end in the same cluster as their original; precision is the share of
+records to be dropped whose 5-gram Jaccard similarity to the record that stays is at least 0.5, counted with plain
+Python sets.
 """
 
 from __future__ import annotations
