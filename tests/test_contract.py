@@ -15,9 +15,10 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from tilth import catalog
-from tilth.core import Budget, Goal, Method, Plan, Policy, Probe, Proof, Run, Signal, TablePool, World
+from tilth.core import Budget, Goal, Method, Plan, Policy, Pool, Probe, Proof, Run, Signal, TablePool, World
 from tilth.core.errors import BadField, UnknownMethod
 from tilth.core.pool import select
+from tilth.core.records import FIELDS
 from tilth.engine.apply import score_in_memory
 
 NAMES = [*catalog.names()]
@@ -297,10 +298,23 @@ def test_proof_keeps_its_promises(name: str, world: World) -> None:
 @pytest.mark.parametrize("name", of(Probe))
 def test_probe_keeps_its_promises(name: str) -> None:
     probe = build(catalog.find(name))
-    one, two = (probe.build(60, Run(seed=SEED)).pool for _ in range(2))
-    assert one.table(one.schema.names).equals(two.table(two.schema.names)), "the same seed gives another world"
-    other = probe.build(60, Run(seed=SEED + 1)).pool
-    assert not one.table(one.schema.names).equals(other.table(other.schema.names)), "the seed does nothing"
-    assert "truth" in one.schema.names
-    first = next(one.fragments()[0].batches(["id", "text"]))
-    assert select(first, ["text"], "text").num_rows
+    one, two, other = (pools(probe.build(60, Run(seed=seed))) for seed in (SEED, SEED, SEED + 1))
+    assert one.keys() == two.keys()
+    for key, pool in one.items():
+        assert everything(pool).equals(everything(two[key])), f"the same seed gives another world ({key})"
+        ids = pool.column("id").to_pylist()
+        assert len(set(ids)) == len(ids), f"ids repeat ({key})"
+    assert not everything(one["pool"]).equals(everything(other["pool"])), "the seed does nothing"
+    assert "truth" in one["pool"].schema.names
+    first = next(one["pool"].fragments()[0].batches(["id", *FIELDS[one["pool"].kind]]))
+    assert select(first, ["text"], one["pool"].kind).num_rows
+
+
+def pools(world: World) -> dict[str, Pool]:
+    """Every pool of a world, by name."""
+    goal = {"target": world.goal.target, "holdout": world.goal.holdout} if world.goal else {}
+    return {"pool": world.pool, **world.more, **goal}
+
+
+def everything(pool: Pool) -> pa.Table:
+    return pool.table(pool.schema.names)

@@ -6,7 +6,7 @@ from tilth.core.plan import Decision, Groups, Plan, groups, take_budget
 from tilth.core.policy import OnlinePolicy, Policy
 from tilth.core.pool import Fragment, Pool, TablePool
 from tilth.core.probe import Probe, World
-from tilth.core.proof import Losses, MixtureProof, Proof, mixture_losses
+from tilth.core.proof import Curve, CurveProof, Losses, MixtureProof, Proof, mixture_losses
 from tilth.core.records import KINDS, Kind, Record
 from tilth.core.run import Run
 from tilth.core.signal import Columns, PureSignal, Signal
@@ -16,6 +16,8 @@ __all__ = [
     "KINDS",
     "Budget",
     "Columns",
+    "Curve",
+    "CurveProof",
     "Decision",
     "Fragment",
     "Goal",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tilth.core.goal import Goal
@@ -16,10 +17,16 @@ __all__ = ["Probe", "World"]
 
 @dataclass(frozen=True)
 class World:
-    """A pool with its truth in columns under ``truth``, and the goal that goes with it, if any."""
+    """A pool with its truth in columns under ``truth``, and the goal that goes with it, if any.
+
+    Attributes:
+        more: other pools of the world by name, such as questions about the people whom the pool's texts describe; each
+            of any kind, with a ``truth`` of its own.
+    """
 
     pool: Pool
     goal: Goal | None = None
+    more: Mapping[str, Pool] = field(default_factory=dict)
 
 
 class Probe(Method):

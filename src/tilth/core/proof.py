@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Self
+from dataclasses import dataclass
+from typing import ClassVar, Self, final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +14,26 @@ from tilth.core.goal import Goal
 from tilth.core.method import Method
 from tilth.core.plan import Groups, Plan
 from tilth.core.pool import Pool
+from tilth.core.records import KINDS, Kind
 from tilth.core.run import Run
 
-__all__ = ["Losses", "MixtureProof", "Proof", "mixture_losses"]
+__all__ = ["Curve", "CurveProof", "Losses", "MixtureProof", "Proof", "mixture_losses"]
 
 Losses = npt.NDArray[np.float64]
 """One loss per holdout item, lower is better; bits per byte unless the proof says otherwise."""
 
 
 class Proof(Method):
-    """One trial: train on a plan, return the loss of each holdout item. The engine does seeds, pairing, intervals."""
+    """One trial: train on a plan, return the loss of each holdout item. The engine does seeds, pairing, intervals.
+
+    Initial weights are drawn at ``run.rng("init")``, the order of the data at ``run.rng("order")``: so the engine can
+    vary one and hold the other.
+    """
+
+    unit: ClassVar[str] = "bits per byte"
+    """What a loss is, in words; lower is better."""
+    kinds: ClassVar[tuple[Kind, ...]] = KINDS
+    """The kinds of pools it can train on."""
 
     @property
     @abstractmethod
@@ -39,6 +50,34 @@ class Proof(Method):
     @abstractmethod
     def smaller(self) -> Self:
         """The same proof at half the scale: a ranking that does not survive it is not to be trusted."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What one trial measured on its way.
+
+    Attributes:
+        tokens: (k,) tokens (or records) read at each measurement, ascending; the last is the end of the trial.
+        losses: (k, items) losses of the holdout's items.
+        training: (k,) mean training loss since the measurement before, in nats per predicted token.
+    """
+
+    tokens: npt.NDArray[np.int64]
+    losses: Losses
+    training: npt.NDArray[np.float64]
+
+
+class CurveProof(Proof):
+    """A proof that trains step by step and measures the holdout on the way."""
+
+    @abstractmethod
+    def curve(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Curve:
+        """The trial, with its losses at several points; the last row is the trial's result."""
+
+    @final
+    def trial(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Losses:
+        """The last row of `curve`."""
+        return np.asarray(self.curve(plan, pool, goal, run).losses[-1])
 
 
 class MixtureProof(Proof):

@@ -204,7 +204,7 @@ def prove(
     mean_small = [float((small[n] @ w).mean()) for n in everyone]
     return Verdict(
         proof=proof.describe(),
-        unit="bits per byte",
+        unit=proof.unit,
         losses=losses,
         weights=w,
         comparisons=comparisons,
