@@ -20,9 +20,9 @@ def reference(text: bytes, ngram: int, a: npt.NDArray[np.uint32], b: npt.NDArray
     """What the module says, one word at a time."""
     words = []
     for word in re.findall(rb"[0-9A-Za-z_\x80-\xff]+", text):
-        h = 0xCBF29CE484222325
+        h = 0
         for byte in word.lower():
-            h = (h ^ byte) * 0x100000001B3 & MASK
+            h = ((h << 5 | h >> 59) + int(mix64(np.uint64((byte + 1) * 0x9E3779B97F4A7C15 & MASK)))) & MASK
         words.append(h)
     if not words:
         return [0xFFFFFFFF] * len(a), False

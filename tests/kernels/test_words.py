@@ -40,16 +40,16 @@ def mix(x: int) -> int:
     return x ^ (x >> 33)
 
 
-def fnv(token: bytes) -> int:
-    h = 0xCBF29CE484222325
+def hashed(token: bytes) -> int:
+    h = 0
     for byte in token:
-        h = ((h ^ byte) * 0x100000001B3) & MASK
+        h = ((h << 5 | h >> 59) + mix((byte + 1) * ROLL & MASK)) & MASK
     return mix(h)
 
 
 def tokens_of(text: str | None, cut: Cut) -> list[int]:
     found = re.findall(PATTERNS[cut], (text or "").encode())
-    return [fnv(t if cut == "exact" else t.lower()) for t in found]  # bytes.lower is ASCII only, as documented
+    return [hashed(t if cut == "exact" else t.lower()) for t in found]  # bytes.lower is ASCII only, as documented
 
 
 def ngrams_of(tokens: list[int], n: int) -> list[int]:

@@ -16,22 +16,17 @@ from numba import njit
 
 from tilth.kernels.buffers import string_buffers
 from tilth.kernels.hashing import mix64
+from tilth.kernels.words import _ROLL, Codes, Kinds, cut, tables
 
 __all__ = ["Lanes", "Rows", "band_hashes", "lanes", "signatures", "star"]
 
 Lanes = npt.NDArray[np.uint32]
 Rows = npt.NDArray[np.int32]
 
-_BASIS = np.uint64(0xCBF29CE484222325)
-_PRIME = np.uint64(0x100000001B3)
-_ROLL = np.uint64(0x9E3779B97F4A7C15)
 _S32 = np.uint64(32)
 _CHUNK = 4096  # words hashed before the lanes see their shingles, and half the bytes read: all stays near the core
 _STEP = 64
 _FEW = 32  # with fewer shingles a loop over lanes is faster than a loop over shingles
-_WORD = np.array(  # by byte: what it is hashed as, 0 when it separates
-    [b | 32 if 65 <= b <= 90 else b if b >= 128 or b == 95 or chr(b).isalnum() else 0 for b in range(256)], np.uint8
-)
 
 
 def lanes(count: int) -> tuple[Lanes, Lanes]:
@@ -51,7 +46,10 @@ def _constants(a: Lanes, b: Lanes) -> None:
 
 @njit(cache=True, nogil=True)
 def _update(shingles: Lanes, count: int, a: Lanes, b: Lanes, signature: Lanes) -> None:
-    """Lower the lanes to the smallest values these shingles give; both loops run in vector registers."""
+    """Lower the lanes to the smallest values these shingles give; both loops run in vector registers.
+
+    Behind the shingles there is room for _STEP more.
+    """
     padded = -(-count // _STEP) * _STEP  # whole registers only: seeing the last shingle again changes no minimum
     for i in range(count, padded):
         shingles[i] = shingles[count - 1]
@@ -70,45 +68,39 @@ def _update(shingles: Lanes, count: int, a: Lanes, b: Lanes, signature: Lanes) -
 
 @njit(cache=True, nogil=True)
 def _sign(
-    offsets: npt.NDArray[np.int64], data: npt.NDArray[np.uint8], ngram: int, a: Lanes, b: Lanes, out: Lanes,
-    filled: npt.NDArray[np.bool_],
+    offsets: npt.NDArray[np.int64], data: npt.NDArray[np.uint8], kinds: Kinds, codes: Codes, ngram: int, a: Lanes,
+    b: Lanes, out: Lanes, filled: npt.NDArray[np.bool_],
 ) -> None:  # fmt: skip
-    words = np.empty(_CHUNK + 1, np.uint64)
+    before = np.uint64(ngram)
+    words = np.empty(ngram + _CHUNK + 1, np.uint64)  # the words of a block, behind those that the one before ended with
     shingles = np.empty(_CHUNK + _STEP, np.uint32)
-    window = np.zeros(ngram, np.uint64)
     drop = np.uint64(1)
     for _ in range(ngram):
         drop *= _ROLL
     for doc in range(offsets.size - 1):
         start, stop = offsets[doc], offsets[doc + 1]
-        seen, at = 0, 0
-        rolling, h = np.uint64(0), _BASIS
-        window[:] = 0
+        seen = 0
+        rolling, h, kind = np.uint64(0), np.uint64(0), np.uint8(0)
+        words[:ngram] = 0
         while start < stop:
             end = min(stop, start + 2 * _CHUNK - 2)
-            # Words of a block of bytes. No branch depends on the text: where a word ends cannot be predicted.
-            size = np.uint64(0)
-            for i in range(start, end):
-                byte = np.uint64(_WORD[data[i]])
-                words[size] = h
-                size += np.uint64((byte == 0) & (h != _BASIS))
-                h = _BASIS if byte == 0 else (h ^ byte) * _PRIME
-            if end == stop and h != _BASIS:
-                words[size] = h
-                size += np.uint64(1)
+            size, h, kind = cut(data, start, end, kinds, codes, h, kind, words[ngram:])
+            if end == stop and kind != 0:
+                words[ngram + size] = h
+                size += 1
             start = end
-            count = 0
-            for i in range(np.int64(size)):
-                rolling = rolling * _ROLL + words[i] - window[at] * drop
-                window[at] = words[i]
-                at = at + 1 if at + 1 < ngram else 0
-                shingles[count] = np.uint32(mix64(rolling) >> _S32)
-                seen += 1
-                count += seen >= ngram
-            if end == stop and 0 < seen < ngram:
+            for i in range(np.uint64(size)):
+                rolling = rolling * _ROLL + words[before + i] - words[i] * drop
+                shingles[i] = np.uint32(mix64(rolling) >> _S32)
+            skipped = max(0, min(ngram - 1 - seen, size))  # words that no shingle ends with
+            seen += size
+            if end == stop and 0 < seen < ngram:  # a short text is one shingle, which ends with its last word
                 shingles[0] = np.uint32(mix64(rolling) >> _S32)
-                count = 1
-            _update(shingles, count, a, b, out[doc])
+                _update(shingles, 1, a, b, out[doc])
+            else:
+                _update(shingles[skipped:], size - skipped, a, b, out[doc])
+            for i in range(ngram):
+                words[i] = words[size + i]
         filled[doc] = seen > 0
 
 
@@ -119,7 +111,7 @@ def signatures(
     offsets, data = string_buffers(texts)
     out = np.full((offsets.size - 1, a.size), 0xFFFFFFFF, np.uint32)
     filled = np.zeros(offsets.size - 1, np.bool_)
-    _sign(offsets, data, ngram, a, b, out, filled)
+    _sign(offsets, data, *tables("words"), ngram, a, b, out, filled)
     return out, filled
 
 

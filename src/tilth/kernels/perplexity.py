@@ -11,7 +11,7 @@ from numba import njit
 
 from tilth.kernels.buffers import string_buffers
 from tilth.kernels.hashing import mix64
-from tilth.kernels.words import _BASIS, _CLASS, _LOWER, _PRIME, _ROLL, ngram_hashes, token_hashes
+from tilth.kernels.words import _ROLL, Codes, Kinds, joined, ngram_hashes, tables, token_hashes
 
 __all__ = ["WordModel"]
 
@@ -19,6 +19,7 @@ Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
 Hashes = npt.NDArray[np.uint64]
 END = 256
+_LOWER = np.array([b + 32 if 65 <= b <= 90 else b for b in range(256)], np.uint8)
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class WordModel:
         _fill(table, columns, all_keys, np.array(rows, np.float32))
         start, data = string_buffers(texts)
         raw = data[start[0] : start[-1]]
-        used = np.bincount(_LOWER[raw[_CLASS[raw] > 0]], minlength=END + 1) + 1.0
+        used = np.bincount(_LOWER[raw[tables("wordpunct")[0][raw] > 0]], minlength=END + 1) + 1.0
         used[END] += tokens.size
         return cls(
             order=order,
@@ -95,6 +96,7 @@ class WordModel:
         bits, tokens = _bits(
             offsets,
             data,
+            *tables("wordpunct"),
             self.order,
             self.discount,
             self.keys,
@@ -124,6 +126,8 @@ def _fill(table: Hashes, columns: npt.NDArray[np.float32], keys: Hashes, rows: n
 def _bits(
     offsets: npt.NDArray[np.int64],
     data: npt.NDArray[np.uint8],
+    kinds: Kinds,
+    codes: Codes,
     order: int,
     discount: float,
     keys: Hashes,
@@ -144,15 +148,14 @@ def _bits(
         bits, seen = 0.0, 0
         slot_of[:] = -1
         while i < stop:
-            kind = _CLASS[data[i]]
+            kind = kinds[data[i]]
             if kind == 0:
                 i += 1
                 continue
-            h, spelled = _BASIS, spelling[END]
-            while i < stop and _CLASS[data[i]] == kind:
-                byte = _LOWER[data[i]]
-                h = (h ^ np.uint64(byte)) * _PRIME
-                spelled += spelling[byte]
+            h, spelled = np.uint64(0), spelling[END]
+            while i < stop and kinds[data[i]] == kind:
+                h = joined(h, codes[data[i]])
+                spelled += spelling[_LOWER[data[i]]]
                 i += 1
             token = mix64(h)
             tokens[text] += 1

@@ -7,11 +7,13 @@ Three ways to cut, all on bytes, so that cutting needs no decoding:
 * ``wordpunct``: the same, and maximal runs of other non-space bytes are tokens too.
 * ``exact``: maximal runs of non-space bytes, case kept.
 
-Space is the ASCII white space of `bytes.isspace`. A hash is a function of the token's (lower-cased) bytes alone.
+Space is the ASCII white space of `bytes.isspace`. A hash is a function of the token's (lower-cased) bytes alone: it
+starts at 0, and each byte rotates it by 5 bits and adds the byte's own constant; what is handed out is mixed once more.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -22,59 +24,82 @@ from numba import njit
 from tilth.kernels.buffers import string_buffers
 from tilth.kernels.hashing import mix64
 
-__all__ = ["Cut", "ngram_hashes", "token_hashes"]
+__all__ = ["Codes", "Cut", "Kinds", "cut", "joined", "ngram_hashes", "tables", "token_hashes"]
 
 Cut = Literal["words", "wordpunct", "exact"]
-_MODES: dict[Cut, int] = {"words": 0, "wordpunct": 1, "exact": 2}
-_BASIS = np.uint64(0xCBF29CE484222325)
-_PRIME = np.uint64(0x100000001B3)
+Kinds = npt.NDArray[np.uint8]
+Codes = npt.NDArray[np.uint64]
 _ROLL = np.uint64(0x9E3779B97F4A7C15)
+_NONE = np.uint64(0)
+_S5, _S59 = np.uint64(5), np.uint64(59)
 
 
-def _classes() -> npt.NDArray[np.uint8]:
-    """0 = space, 1 = word byte, 2 = anything else, by byte."""
-    table = np.full(256, 2, np.uint8)
+@cache
+def tables(cut: Cut) -> tuple[Kinds, Codes]:
+    """By byte: its kind, 0 where it separates tokens and otherwise equal within a token, and its constant."""
+    kinds = np.zeros(256, np.uint8)
+    codes = np.zeros(256, np.uint64)
     for byte in range(256):
         one = bytes([byte])
-        if one.isspace():
-            table[byte] = 0
-        elif one.isalnum() or one == b"_" or byte >= 0x80:
-            table[byte] = 1
-    return table
+        word = one.isalnum() or one == b"_" or byte >= 0x80
+        if one.isspace() or (cut == "words" and not word):
+            continue
+        kinds[byte] = 1 if word or cut == "exact" else 2
+        seen = byte if cut == "exact" else one.lower()[0]
+        codes[byte] = mix64(np.uint64((seen + 1) * int(_ROLL) & 0xFFFFFFFFFFFFFFFF))
+    return kinds, codes
 
 
-_CLASS = _classes()
-_LOWER = np.array([b + 32 if 65 <= b <= 90 else b for b in range(256)], np.uint8)
+@njit(cache=True, nogil=True, inline="always")
+def joined(h: np.uint64, code: np.uint64) -> np.uint64:
+    """The raw hash of a token with one more byte."""
+    return ((h << _S5) | (h >> _S59)) + code
+
+
+@njit(cache=True, nogil=True, inline="always")
+def cut(
+    data: npt.NDArray[np.uint8], start: int, stop: int, kinds: Kinds, codes: Codes, h: np.uint64, kind: np.uint8,
+    out: npt.NDArray[np.uint64],
+) -> tuple[np.int64, np.uint64, np.uint8]:  # fmt: skip
+    """Write the raw hashes of the tokens that end before `stop`.
+
+    No branch depends on the text, since where a token ends cannot be predicted. Text can be cut piece by piece: hand
+    in what the piece before returned (0 and 0 at first), and at the end `h` is one more token unless `kind` is 0.
+
+    Args:
+        out: with room for every token and one more.
+
+    Returns:
+        How many, and raw hash and kind of the token in hand.
+    """
+    size = np.uint64(0)
+    for i in range(start, stop):
+        byte = data[i]
+        here = kinds[byte]
+        fresh = here != kind
+        out[size] = h
+        size += np.uint64(fresh & (kind != 0))
+        h = joined(_NONE if fresh else h, codes[byte])
+        kind = here
+    return np.int64(size), h, kind
 
 
 @njit(cache=True, nogil=True)
 def _tokens(
-    offsets: npt.NDArray[np.int64], data: npt.NDArray[np.uint8], mode: int
+    offsets: npt.NDArray[np.int64], data: npt.NDArray[np.uint8], kinds: Kinds, codes: Codes, room: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
     n = offsets.size - 1
     starts = np.zeros(n + 1, np.int64)
-    out = np.empty((offsets[n] - offsets[0]) // 2 + n + 1 + (offsets[n] - offsets[0]) % 2, np.uint64)
-    if mode == 1:  # "a,b" is three tokens in three bytes
-        out = np.empty(offsets[n] - offsets[0] + 1, np.uint64)
+    out = np.empty(room, np.uint64)
     filled = 0
     for doc in range(n):
-        i, stop = offsets[doc], offsets[doc + 1]
-        while i < stop:
-            kind = _CLASS[data[i]]
-            if kind == 0 or (mode == 0 and kind == 2):
-                i += 1
-                continue
-            h = _BASIS
-            if mode == 2:
-                while i < stop and _CLASS[data[i]] != 0:
-                    h = (h ^ np.uint64(data[i])) * _PRIME
-                    i += 1
-            else:
-                while i < stop and _CLASS[data[i]] == kind:
-                    h = (h ^ np.uint64(_LOWER[data[i]])) * _PRIME
-                    i += 1
-            out[filled] = mix64(h)
-            filled += 1
+        more, h, kind = cut(data, offsets[doc], offsets[doc + 1], kinds, codes, _NONE, np.uint8(0), out[filled:])
+        if kind != 0:
+            out[filled + more] = h
+            more += 1
+        for i in range(filled, filled + more):
+            out[i] = mix64(out[i])
+        filled += more
         starts[doc + 1] = filled
     return starts, out[:filled].copy()
 
@@ -84,7 +109,9 @@ def token_hashes(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
     """Offsets (int64, n + 1) and hashes such that text i has the tokens ``hashes[offsets[i]:offsets[i + 1]]``."""
     offsets, data = string_buffers(texts)
-    starts, hashes = _tokens(offsets, data, _MODES[cut])
+    size, count = int(offsets[-1] - offsets[0]), offsets.size - 1
+    most = size if cut == "wordpunct" else size // 2 + count  # "a,b" is three tokens in three bytes
+    starts, hashes = _tokens(offsets, data, *tables(cut), most + 1)
     return starts, hashes
 
 

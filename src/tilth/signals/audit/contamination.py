@@ -39,6 +39,7 @@ class Contamination(Signal[tuple[Index, list[str]]]):
     """
 
     paper: ClassVar[str] = ""
+    version: ClassVar[int] = 2  # 2: words are hashed another way
     goal_parts: ClassVar[tuple[Literal["target", "holdout"], ...]] = ("target", "holdout")
 
     against: Literal["holdout", "target", "both"] = Field("holdout", description="which items must not be contained")

@@ -46,6 +46,7 @@ class Perplexity(Signal[tuple[WordModel, ...]]):
     """
 
     paper: ClassVar[str] = ""
+    version: ClassVar[int] = 2  # 2: words are hashed another way
     goal_parts: ClassVar[tuple[Literal["target", "holdout"], ...]] = ("target",)
 
     train: Literal["target", "pool"] = Field("target", description="whose text the model is trained on")

@@ -46,6 +46,7 @@ class Importance(Signal[Floats]):
     """
 
     paper: ClassVar[str] = ""
+    version: ClassVar[int] = 2  # 2: words are hashed another way
     goal_parts: ClassVar[tuple[Literal["target", "holdout"], ...]] = ("target",)
 
     ngram: int = Field(2, ge=1, le=4, description="n-grams of one up to this many tokens are counted")
