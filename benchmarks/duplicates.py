@@ -136,7 +136,8 @@ class Piece:
         self.key = f"{file.stem}-{group}"
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        yield from pq.ParquetFile(self.file).read_row_group(self.group, [*columns]).combine_chunks().to_batches()
+        file = pq.ParquetFile(self.file, memory_map=True)  # one thread: the processes are two
+        yield from file.read_row_group(self.group, [*columns], use_threads=False).combine_chunks().to_batches()
 
 
 def bands_of(signed: npt.NDArray[np.uint32]) -> tuple[float, Keepers]:

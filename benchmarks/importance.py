@@ -109,7 +109,8 @@ class RowGroup(Fragment):
         self.file, self.number, self.count, self.offset, self.key = file, number, count, 0, str(number)
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        yield from pq.ParquetFile(self.file).read_row_group(self.number, list(columns)).to_batches()
+        file = pq.ParquetFile(self.file, memory_map=True)  # one thread: the processes are as many as stated
+        yield from file.read_row_group(self.number, list(columns), use_threads=False).to_batches()
 
 
 class ParquetPool(Pool):
