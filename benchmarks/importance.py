@@ -9,7 +9,8 @@ Both run on two processes and on one, and are compared at equal numbers and ours
 three rounds for ours, one round for theirs. Both suffer when the machine does other work; start with none. Records
 of fewer than a hundred tokens are left out of the comparison of weights, as that package leaves them out of its
 selection; a second number has them all. With 10,000 buckets, which n-grams share one moves ranks by itself; how far,
-that package shows against itself with other hashes.
+that package shows against itself with other hashes. So the weights are compared again where hardly any two share a
+bucket: 2^18 buckets, and ours with the target's counts smoothed as that package's probabilities are, by 1e-8.
 """
 
 from __future__ import annotations
@@ -34,13 +35,15 @@ from scipy.stats import spearmanr
 
 from tilth.core import Budget, Fragment, Goal, Pool, Run
 from tilth.engine.local import Workers
+from tilth.kernels.bags import bag_counts
 from tilth.signals.target.importance import Importance
 
 PROCESSES = 2
 PIECES = 8
 TARGET = 0.25
 ROUNDS = 3
-SALTS = ("a", "b", "c")
+SALTS = ("a", "b")
+PLAIN = Importance()
 SHORTEST = 100
 PEER = """
 import sys, time
@@ -53,9 +56,10 @@ def load(file):
     for batch in pq.ParquetFile(file).iter_batches():
         yield from batch.to_pylist()
 
-pool, target, cache, processes, salt = sys.argv[1:]
+pool, target, cache, processes, buckets, salt = sys.argv[1:]
 start = time.perf_counter()
-dsir = HashedNgramDSIR([pool], [target], cache, load, num_proc=int(processes), target_load_dataset_fn=load)
+dsir = HashedNgramDSIR([pool], [target], cache, load, num_proc=int(processes), target_load_dataset_fn=load,
+                        num_buckets=int(buckets))
 if salt:
     plain = dsir.tokenizer
     dsir.tokenizer = lambda text: [salt + token for token in plain(text)]
@@ -139,19 +143,19 @@ class ParquetPool(Pool):
         return self.table(columns).take(pa.array(np.asarray(rows)))
 
 
-def weigh(state: npt.NDArray[np.float64], fragment: Fragment) -> list[Any]:
-    return [Importance().score(batch, state, Run()) for batch in fragment.batches(["text"])]
+def weigh(signal: Importance, state: npt.NDArray[np.float64], fragment: Fragment) -> list[Any]:
+    return [signal.score(batch, state, Run()) for batch in fragment.batches(["text"])]
 
 
-def ours(folder: Path, processes: int) -> tuple[float, npt.NDArray[Any], npt.NDArray[Any]]:
+def ours(folder: Path, processes: int, signal: Importance = PLAIN) -> tuple[float, npt.NDArray[Any], npt.NDArray[Any]]:
     """Seconds of the best round, weights and numbers of n-grams."""
     with Workers(processes, Run().progress) as workers:
 
         def once() -> tuple[float, list[Any]]:
             start = time.perf_counter()
             pool, target = ParquetPool(folder / "pool.parquet"), ParquetPool(folder / "target.parquet")
-            state = Importance().fit(pool, Goal(target, target, Budget(1)), Run(mapper=workers.map))
-            found = workers.map(partial(weigh, state), pool.fragments(), "score")
+            state = signal.fit(pool, Goal(target, target, Budget(1)), Run(mapper=workers.map))
+            found = workers.map(partial(weigh, signal, state), pool.fragments(), "score")
             return time.perf_counter() - start, [columns for piece in found for columns in piece]
 
         once()  # every process imports and compiles
@@ -160,11 +164,13 @@ def ours(folder: Path, processes: int) -> tuple[float, npt.NDArray[Any], npt.NDA
     return min(seconds for seconds, _ in rounds), weights, ngrams
 
 
-def theirs(python: str, folder: Path, processes: int, salt: str = "") -> tuple[float, npt.NDArray[Any]]:
+def theirs(
+    python: str, folder: Path, processes: int, signal: Importance = PLAIN, salt: str = ""
+) -> tuple[float, npt.NDArray[Any]]:
     """Seconds of one round, and the weights; a salt before every token makes their hash another one."""
-    cache = folder / f"peer{processes}{salt}"
+    cache = folder / f"peer{processes}-{signal.buckets}{salt}"
     files = [str(folder / f"{name}.parquet") for name in ("pool", "target")]
-    command = [python, "-c", PEER, *files, str(cache), str(processes), salt]
+    command = [python, "-c", PEER, *files, str(cache), str(processes), str(signal.buckets), salt]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(done.stdout.split()[-1]), np.load(cache / "weights.npy")
 
@@ -180,7 +186,10 @@ def main() -> None:
         records, mb = prepare(asked.data, asked.mb, folder)
         quick = {processes: ours(folder, processes) for processes in (PROCESSES, 1)}
         slow = {processes: theirs(asked.peer_python, folder, processes) for processes in (PROCESSES, 1)}
-        others = [theirs(asked.peer_python, folder, PROCESSES, salt)[1] for salt in SALTS]
+        others = [theirs(asked.peer_python, folder, PROCESSES, salt=salt)[1] for salt in SALTS]
+        target = pq.read_table(folder / "target.parquet").column("text")
+        signal = Importance(buckets=1 << 18, smoothing=1e-8 * float(bag_counts(target, 2, 1).sum()))
+        wide = ours(folder, PROCESSES, signal)[1], theirs(asked.peer_python, folder, PROCESSES, signal)[1]
     _, weights, ngrams = quick[1]
     long = (ngrams + 1) // 2 >= SHORTEST
     print(f"{records:,} records, {mb:.1f} MB; {int(long.sum()):,} of {SHORTEST} tokens or more\n")
@@ -191,6 +200,8 @@ def main() -> None:
         print(f"| {mine} | {other} | {mb / a:.1f} | {mb / b:.3f} | {b / a:.0f}x |")
     same = [spearmanr(weights[rows], slow[1][1][rows]).statistic for rows in (long, slice(None))]
     print(f"\nSpearman of the weights: {same[0]:.4f}; with the short records {same[1]:.4f}")
+    apart = [spearmanr(wide[0][rows], wide[1][rows]).statistic for rows in (long, slice(None))]
+    print(f"With 2^18 buckets: {apart[0]:.4f}; with the short records {apart[1]:.4f}")
     if all(np.array_equal(other, slow[1][1]) for other in others):
         raise SystemExit("The salts did not reach data-selection's processes, so its own agreement is unknown.")
     agree = [spearmanr(a[long], b[long]).statistic for a, b in combinations([slow[1][1], *others], 2)]
