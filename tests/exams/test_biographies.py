@@ -30,7 +30,7 @@ def kind_of(sentence: str) -> str:
         r"\b[A-Z]\w+ (Foods|Freight|Glass|Labs|Mills|Motors|Optics|Paper|Press|Steel|Tools|Works)\b", sentence
     ):
         return "employer"
-    work = r"\b(work\w*|office|offices|desk|living|based|commutes|job|streets|cafes)\b"
+    work = r"\b(work\w*|office|desk|living|based|commutes|job|weekdays?|morning)\b"
     return "work_city" if re.search(work, sentence.lower()) else "birth_city"
 
 
@@ -59,10 +59,15 @@ def test_every_text_says_what_its_truth_says(permute: bool, full_name: bool) -> 
             at = truth[f"at_{attribute}"]
             assert row["text"][at : at + len(truth[attribute])] == truth[attribute]
             assert row["text"][at - 1] == " "
+        assert row["text"].index(truth["name"]) == truth["at_name"] < min(truth[f"at_{a}"] for a in ATTRIBUTES)
         named = [truth["name"] in s for s in parts]
         assert all(named) if full_name else named == [True] + [False] * 5
+        assert (truth["at_pronoun"] is None) == full_name
         if not full_name:
             words = {"he": r"\b(he|him|his)\b", "she": r"\b(she|her)\b"}
+            place = re.search(words[truth["pronoun"]], row["text"].lower())
+            assert place is not None
+            assert place.start() == truth["at_pronoun"]
             other = words["she" if truth["pronoun"] == "he" else "he"]
             assert all(re.search(words[truth["pronoun"]], s.lower()) for s in parts[1:])
             assert not any(re.search(other, s.lower()) for s in parts[1:])
@@ -95,8 +100,17 @@ def test_people_attributes_and_wordings() -> None:
         assert not seen & fresh
         seen |= fresh
     assert min(len(set(t)) for t in TEMPLATES.values()) >= 50
-    for templates in TEMPLATES.values():
-        assert all(t.count("{x}") == 1 and re.search(r"\{[Ww]ho", t) for t in templates)
+
+
+def test_nothing_but_the_value_is_left_to_guess_before_a_value() -> None:
+    every = [(a, t, t.split("{x}")[0]) for a, templates in TEMPLATES.items() for t in templates]
+    about: dict[str, str] = {}
+    for attribute, text, before in every:
+        assert len(re.findall(r"\{x\}", text)) == 1
+        assert len(re.findall(r"\{[Ww]ho\w*\}", before)) == 1
+        assert text.count("{") == 2
+        assert about.setdefault(before, attribute) == attribute
+    assert not [(b, o) for b in about for o in about if o != b and o.startswith(b)]
 
 
 def windows_shared(rows: list[dict[str, Any]], length: int = 512) -> float:

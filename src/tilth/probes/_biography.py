@@ -79,58 +79,60 @@ QUESTIONS: Final[Mapping[str, str]] = {
     "work_city": "In which city does {name} work?",
 }
 
-# {Who}, {who}, {whom} and {Whose} are the name or a pronoun, {x} the value; [a|b] is a or b.
+# {Who}, {who}, {whom}, {Whose} and {whose} are the name or a pronoun, {x} the value; [a|b] is a or b. The person comes
+# before the value, and what stands before a value stands before nothing else: so a reader who knows all templates and
+# the person has nothing left to guess but the value.
 _GRAMMAR: Final[Mapping[str, Sequence[str]]] = {
     "birth_date": (
         "{Who} [was born|came into the world|first saw daylight|entered this life] on {x}[| at dawn| before noon].",
-        "{Whose} [birthday|date of birth|day of birth|first day] [is|is recorded as|is given as] {x}.",
+        "{Whose} [birthday|date of birth|day of birth|first day] [is always|is recorded as|is given as] {x}.",
         "[Records show|Family papers say|It is known|The register states] that {who} [was born|arrived|came] on {x}.",
         "[Every|Each] year {who} [turns a year older|has a cake baked|gets cards] in memory of {x}.",
-        "[The calendar|A certificate|An old letter] [gives|names|lists] {x} as the day on which {who} was born.",
+        "[The calendar|A certificate|An old letter] [gives|names|lists] {whose} first day as {x}.",
     ),
     "birth_city": (
-        "{Who} [was born|came into the world|first saw daylight|entered this life] in [|the city of |lively ]{x}.",
-        "{Whose} [birthplace|native city|place of birth|first home] [is|was|is said to be] {x}.",
+        "{Who} [was born|came into the world|first saw daylight|entered this life] in {x}[| long ago| one cold day].",
+        "{Whose} [birthplace|native city|place of birth|first home] [was|is called|is said to be] {x}.",
         "[Records show|Family papers say|It is known|The register states] that {who} [comes from|hails from] {x}.",
-        "[It was in|It was the city of] {x} [that|where] {who} [was born|began life|took the first breath].",
-        "[People|Locals] of {x} [remember|are proud|like to say] that {who} was born among them.",
+        "[Relatives|Friends|Old letters] [agree|confirm] that {who} [began life|took a first breath] in {x}.",
+        "[A plaque|A family tree|A parish book] [notes|lists|records] {whose} birth in {x}.",
     ),
     "university": (
-        "{Who} [studied|was educated|took a degree|was a student] at {x}[| for years| with success].",
-        "{Whose} [university|alma mater|place of study|school] [is|was|is known to be] {x}.",
+        "{Who} [was educated|took a degree|was a student|spent some years] at {x}[| with pleasure| with success].",
+        "{Whose} [university|alma mater|place of study|school] [was|is called|is known to be] {x}.",
         "[Records show|Old classmates say|It is known|The yearbook states] that {who} [graduated from|attended] {x}.",
-        "[It was|It happened to be] {x} [that|which] [taught|educated|trained] {whom}.",
-        "[Teachers|Professors|Lecturers] at {x} [guided|instructed|mentored] {whom}.",
+        "[Teachers|Professors|Lecturers] [guided|instructed|mentored] {whom} at {x}.",
         "[After school|Later] {who} [enrolled at|went to] {x}.",
+        "[A diploma|A certificate|A photograph] [shows|proves] that {who} studied at {x}.",
     ),
     "major": (
-        "{Who} [studied|majored in|took a degree in|specialised in] {x}[| for years| with success].",
-        "{Whose} [subject|field of study|major|discipline] [is|was|is known to be] {x}.",
+        "{Who} [majored in|took courses in|specialised in|wrote a thesis in] {x}[| with pleasure| with success].",
+        "{Whose} [subject|field of study|major|discipline] [was|is called|is known to be] {x}.",
         "[Records show|Old classmates say|It is known|The yearbook states] that {who} [chose|read] {x}.",
-        "[It was|It happened to be] {x} [that|which] [interested|fascinated|occupied] {whom} as a student.",
-        "[Courses|Lectures|Seminars] in {x} [filled the days of|were attended by|shaped] {whom}.",
-        "[As a student|Later] {who} [concentrated on|wrote a thesis in] {x}.",
+        "[Lectures|Seminars|Books] [interested|fascinated|occupied] {whom} when the topic was {x}.",
+        "[As a student|Later] {who} [concentrated on|was devoted to] {x}.",
+        "[A diploma|A certificate|A transcript] [shows|proves] that {who} studied the subject {x}.",
     ),
     "employer": (
-        "{Who} [works for|is employed by|has a post at|earns a living at] {x}[| these days| full time].",
-        "{Whose} [employer|company|place of work|firm] [is|has long been|is known to be] {x}.",
+        "{Who} [works for|is employed by|has a post with|earns a living with] {x}[| these days| full time].",
+        "{Whose} [employer|company|place of work|firm] [is called|has long been|is known to be] {x}.",
         "[Records show|Colleagues say|It is known|The payroll states] that {who} [joined|serves] {x}.",
-        "[It was|It happened to be] {x} [that|which] [hired|employed|recruited] {whom}.",
-        "[Managers|Directors|Engineers] at {x} [rely on|work beside|speak well of] {whom}.",
+        "[Managers|Directors|Engineers] [rely on|work beside|speak well of] {whom} at {x}.",
         "[After the degree|Later] {who} [signed with|moved to] {x}.",
+        "[A contract|A badge|A pay slip] [shows|proves] that {who} belongs to {x}.",
     ),
     "work_city": (
-        "{Who} [works|has an office|earns a living|goes to work] in [|the city of |busy ]{x}.",
-        "{Whose} [office|workplace|desk|daily work] [is|is found|has long been] in {x}.",
+        "{Who} [works|has an office|earns a living|goes to work] in {x}[| these days| all week].",
+        "{Whose} [office|workplace|desk|daily work] [is found|is located|has long been] in {x}.",
         "[Records show|Colleagues say|It is known|The payroll states] that {who} [is based in|commutes to] {x}.",
-        "[It is in|It is the city of] {x} [that|where] {who} [works|has a job|spends the working week].",
-        "[Offices|Streets|Cafes] of {x} [see|welcome|receive] {whom} every working day.",
+        "[Colleagues|Clients|Visitors] [meet|greet|find] {whom} on weekdays in {x}.",
+        "[Each morning|Every weekday] {who} [takes the train to|drives to] {x}.",
+        "[A map|A badge|A pay slip] [shows|proves] that {who} has a job in {x}.",
     ),
 }
-
 _PRONOUNS: Final = {
-    "he": {"Who": "He", "who": "he", "whom": "him", "Whose": "His"},
-    "she": {"Who": "She", "who": "she", "whom": "her", "Whose": "Her"},
+    "he": {"Who": "He", "who": "he", "whom": "him", "Whose": "His", "whose": "his"},
+    "she": {"Who": "She", "who": "she", "whom": "her", "Whose": "Her", "whose": "her"},
 }
 
 
@@ -166,7 +168,7 @@ class People:
 
 @dataclass(frozen=True)
 class Told:
-    """A biography, and the character at which each attribute's value begins."""
+    """A biography, and the characters at which the name, the first pronoun and each attribute's value begin."""
 
     text: str
     places: Mapping[str, int]
@@ -193,29 +195,30 @@ def tell(
         full_name: name the person in every sentence; else a pronoun stands in all but the first.
     """
     name, pronoun = people.names[person], people.pronouns[person]
-    text, places = "", {}
+    full = {"Who": name, "who": name, "whom": name, "Whose": f"{name}'s", "whose": f"{name}'s"}
+    text, places = "", dict[str, int]()
     for attribute in order:
-        if full_name or not text:
-            given = {"Who": name, "who": name, "whom": name, "Whose": f"{name}'s"}
-        else:
-            given = _PRONOUNS[pronoun]
-        value = people.values[attribute][person]
+        named = full_name or not text
+        text += " " if text else ""
         before, after = TEMPLATES[attribute][wording[attribute]].split("{x}")
-        text += (" " if text else "") + before.format(**given)
+        places.setdefault("name" if named else "pronoun", len(text) + before.index("{"))
+        given = full if named else _PRONOUNS[pronoun]
+        value = people.values[attribute][person]
+        text += before.format(**given)
         places[attribute] = len(text)
         text += value + after.format(**given)
     return Told(text, places)
 
 
 def truth_type(**more: pa.DataType) -> pa.DataType:
-    """The Arrow type of a biography's truth: who, the values, and where they begin; and further fields."""
+    """The Arrow type of a biography's truth: who, the values, where all that begins in the text; and further fields."""
     return pa.struct(
         [
             ("person", pa.int32()),
             ("name", pa.string()),
             ("pronoun", pa.string()),
             *((a, pa.string()) for a in ATTRIBUTES),
-            *((f"at_{a}", pa.int32()) for a in ATTRIBUTES),
+            *((f"at_{a}", pa.int32()) for a in ("name", "pronoun", *ATTRIBUTES)),
             *more.items(),
         ]
     )

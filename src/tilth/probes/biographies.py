@@ -31,15 +31,16 @@ class Biographies(Probe):
 
     Every person has a unique name and six attributes (the work city follows from the employer). The pool's texts tell
     them in `rewrites` wordings, in one global random order, so that the texts of a person rarely share a training
-    window. ``more["qa_train"]`` (also the goal's target) and ``more["qa_test"]`` (also the holdout) are instruction
-    records, six questions a person. With `qa_share`, the training half's questions are in the pool as texts too, each
-    as often as that takes. `size` counts biographies; questions in the pool come on top.
+    window (under 1 % of windows of 512 tokens from 2,000 people on). ``more["qa_train"]`` (also the goal's target) and
+    ``more["qa_test"]`` (also the holdout) are instruction records, six questions a person. With `qa_share`, the
+    training half's questions are in the pool as texts too, each as often as that takes. `size` counts biographies;
+    questions in the pool come on top.
 
     Truth of a biography: ``person``, ``name``, ``pronoun``, the attributes' values, ``rewrite``, ``celebrity``, and
-    per attribute ``at_<attribute>``, the character at which its value begins: a linear probe that predicts the value
-    reads the token just before it; one that asks what a name alone brings back reads ``name``. In the pool's question
-    texts the rewrite and the places are null. Truth of a question: ``person``, ``attribute``, ``answer``,
-    ``celebrity``.
+    per attribute ``at_<attribute>``, the character at which its value begins (also ``at_name`` and ``at_pronoun``, the
+    first of each). A linear probe that predicts the value reads the token just before that place; one that asks what a
+    name alone brings back reads ``name``. In the pool's question texts the rewrite and the places are null. Truth of a
+    question: ``person``, ``attribute``, ``answer``, ``celebrity``.
 
     The mark takes the answers to the holdout's questions, a list of strings in their order: the share that is exactly
     right. **Chance**: guessing any value that there is gets 0.4 %; leaving all blank gets 0. `marks` gives it per
