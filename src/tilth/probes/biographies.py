@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -11,13 +10,13 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from tilth.core.errors import DataError
 from tilth.core.goal import Budget, Goal
 from tilth.core.pool import TablePool
 from tilth.core.probe import Probe, World
-from tilth.core.records import FIELDS, Record
+from tilth.core.records import Record
 from tilth.core.run import Run
 from tilth.probes._biography import ATTRIBUTES, QUESTIONS, TEMPLATES, People, draw, tell, truth_type
+from tilth.probes._questions import question, questions, right
 
 __all__ = ["Biographies", "marks"]
 
@@ -83,10 +82,7 @@ class Biographies(Probe):
         more = {}
         for half, chosen in (("qa_train", train), ("qa_test", ~train)):
             rows = [row for p in np.flatnonzero(chosen).tolist() for row in _questions(people, p, bool(famous[p]))]
-            for i, row in enumerate(rows):
-                row["id"] = f"{half}{i:07d}"
-            types = [("id", pa.string()), *FIELDS["instruction"].items(), ("source", pa.string()), ("truth", QA_TRUTH)]
-            more[half] = TablePool(pa.Table.from_pylist(rows, pa.schema(types)), "instruction")
+            more[half] = questions(rows, QA_TRUTH, half)
         texts += self._mixed_in(people, texts, more["qa_train"], run.rng("mixed"))
         texts = [texts[i] for i in run.rng("order").permutation(len(texts))]
         for i, row in enumerate(texts):
@@ -111,16 +107,16 @@ class Biographies(Probe):
         return rows
 
     def _mixed_in(
-        self, people: People, texts: Sequence[Record], questions: TablePool, rng: np.random.Generator
+        self, people: People, texts: Sequence[Record], asked_of: TablePool, rng: np.random.Generator
     ) -> list[Record]:
         """Training questions as texts until they are `qa_share` of all words, each about equally often."""
         made: list[Record] = []
         wanted = sum(len(row["text"].split()) for row in texts) * self.qa_share / (1 - self.qa_share)
-        rows = questions.table(["messages", "truth"]).to_pylist() if wanted else []
+        rows = asked_of.table(["messages", "truth"]).to_pylist() if wanted else []
         while wanted > 0:
             for i in rng.permutation(len(rows)).tolist():
-                question, answer = (turn["content"] for turn in rows[i]["messages"])
-                text = f"Question: {question} Answer: {answer}"
+                asked, value = (turn["content"] for turn in rows[i]["messages"])
+                text = f"Question: {asked} Answer: {value}"
                 wanted -= len(text.split())
                 truth = {**people.facts(rows[i]["truth"]["person"]), "celebrity": rows[i]["truth"]["celebrity"]}
                 made.append({"text": text, "source": "qa", "truth": truth})
@@ -134,24 +130,16 @@ class Biographies(Probe):
 
 def marks(world: World, answers: Sequence[str | None]) -> dict[str, float]:
     """The share of the holdout's questions answered exactly, per attribute and for ``all``."""
-    truth = world.goal.holdout.column("truth").to_pylist() if world.goal else []
-    if len(answers) != len(truth):
-        raise DataError(
-            f"biographies grades one answer per question of the holdout. Got {len(answers)} for {len(truth)} questions."
-        )
-    right: dict[str, list[bool]] = defaultdict(list)
-    for t, answer in zip(truth, answers, strict=True):
-        hit = (answer or "").strip() == t["answer"]
-        right[t["attribute"]].append(hit)
-        right["all"].append(hit)
-    return {name: sum(hits) / len(hits) for name, hits in right.items()}
+    asked = world.more["qa_test"]
+    hits = right(asked, answers, "biographies")
+    about = np.array(asked.column("truth.attribute").to_pylist())
+    return {"all": float(hits.mean()), **{a: float(hits[about == a].mean()) for a in ATTRIBUTES}}
 
 
 def _questions(people: People, person: int, famous: bool) -> list[Record]:
     rows = []
     for attribute in ATTRIBUTES:
-        question, value = QUESTIONS[attribute].format(name=people.names[person]), people.values[attribute][person]
-        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": value}]
+        asked, value = QUESTIONS[attribute].format(name=people.names[person]), people.values[attribute][person]
         truth = {"person": person, "attribute": attribute, "answer": value, "celebrity": famous}
-        rows.append({"messages": turns, "source": "qa", "truth": truth})
+        rows.append(question(asked, value, "qa", truth))
     return rows
