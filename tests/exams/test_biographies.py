@@ -124,7 +124,7 @@ def windows_shared(rows: list[dict[str, Any]], length: int = 512) -> float:
 
 
 def test_two_texts_of_one_person_rarely_share_a_window() -> None:
-    rows = rows_of(Biographies().build(12_000, Run(seed=1)).pool)
+    rows = rows_of(Biographies().build(20_000, Run(seed=1)).pool)
     assert windows_shared(rows) < 0.01
     by_person = sorted(rows, key=lambda r: r["truth"]["person"])
     assert windows_shared(by_person) > 0.95, "the check would not notice a pool that is not shuffled"

@@ -290,14 +290,15 @@ def test_marks_and_chance() -> None:
 
 
 def test_refusals() -> None:
-    for fields, said in [
+    refused: list[tuple[dict[str, Any], str]] = [
         ({"task": "mode", "hints": True}, "hints go with"),
         ({"task": "sort", "scratchpad": True}, "a scratchpad goes with"),
         ({"train": 20, "test": 20}, "must be above train"),
         ({"task": "count", "test": 200}, "needs a vocabulary"),
-    ]:
+    ]
+    for fields, said in refused:
         with pytest.raises(BadField, match=said):
-            LabelSortHints(**fields)  # type: ignore[arg-type]
+            LabelSortHints(**fields)
     with pytest.raises(DataError, match="keeps at most 15 questions of parity apart"):
         LabelSortHints(task="parity", train=5, items=10).build(60, Run())
     world = LabelSortHints().build(60, Run())

@@ -30,10 +30,10 @@ class Biographies(Probe):
 
     Every person has a unique name and six attributes (the work city follows from the employer). The pool's texts tell
     them in `rewrites` wordings, in one global random order, so that the texts of a person rarely share a training
-    window (under 1 % of windows of 512 tokens from 2,000 people on). ``more["qa_train"]`` (also the goal's target) and
-    ``more["qa_test"]`` (also the holdout) are instruction records, six questions a person. With `qa_share`, the
-    training half's questions are in the pool as texts too, each as often as that takes. `size` counts biographies;
-    questions in the pool come on top.
+    window: of the windows of 512 tokens about 0.5 % do with 4,000 people, and the fewer the more there are.
+    ``more["qa_train"]`` (also the goal's target) and ``more["qa_test"]`` (also the holdout) are instruction records,
+    six questions a person. With `qa_share`, the training half's questions are in the pool as texts too, each as often
+    as that takes. `size` counts biographies; questions in the pool come on top.
 
     Truth of a biography: ``person``, ``name``, ``pronoun``, the attributes' values, ``rewrite``, ``celebrity``, and
     per attribute ``at_<attribute>``, the character at which its value begins (also ``at_name`` and ``at_pronoun``, the
@@ -45,7 +45,7 @@ class Biographies(Probe):
     right. **Chance**: guessing any value that there is gets 0.4 %; leaving all blank gets 0. `marks` gives it per
     attribute: birth date comes first in every text that is not permuted, so look at it apart.
 
-    Cost: about 0.1 ms a text. Trap: compare settings at equal tokens, not equal epochs, since five rewrites are five
+    Cost: about 35 microseconds a text. Trap: compare settings at equal tokens, not equal epochs, since five rewrites are five
     times the text; and leave the order shuffled when packing, or the training loss looks perfect and no question is
     answered. Source: Physics of Language Models, part 3.1 (arXiv 2309.14316); wordings and names are our own.
 
