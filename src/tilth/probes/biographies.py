@@ -42,12 +42,12 @@ class Biographies(Probe):
     question: ``person``, ``attribute``, ``answer``, ``celebrity``.
 
     The mark takes the answers to the holdout's questions, a list of strings in their order: the share that is exactly
-    right. **Chance**: guessing any value that there is gets 0.4 %; leaving all blank gets 0. `marks` gives it per
+    right. **Chance**: guessing any value that there is gets 0.45 %; leaving all blank gets 0. `marks` gives it per
     attribute: birth date comes first in every text that is not permuted, so look at it apart.
 
-    Cost: about 35 microseconds a text. Trap: compare settings at equal tokens, not equal epochs, since five rewrites are five
-    times the text; and leave the order shuffled when packing, or the training loss looks perfect and no question is
-    answered. Source: Physics of Language Models, part 3.1 (arXiv 2309.14316); wordings and names are our own.
+    Cost: about 35 microseconds a text. Trap: compare settings at equal tokens, not equal epochs, since five rewrites
+    are five times the text; and leave the order shuffled when packing, or the training loss looks perfect and no
+    question is answered. Source: Physics of Language Models, part 3.1 (arXiv 2309.14316); wordings and names are our own.
 
     >>> from tilth.core import Run
     >>> world = Biographies().build(50, Run())

@@ -42,8 +42,8 @@ class KnowledgeBits(Probe):
     of the values, in nats. It is the bits held as a share of all there are: by heart is 1, and **chance**, even
     guesses, is 0; so is anything worse.
 
-    Cost: about 25 microseconds a text. Trap: sum the losses of a value's tokens. And measure trials of a proof directly: the
-    comparison with rivals first takes from the pool what the holdout repeats, which here is the whole point. Source:
+    Cost: about 25 microseconds a text. Trap: sum the losses of a value's tokens. And measure trials of a proof
+    directly: the comparison with rivals first takes from the pool what the holdout repeats, the whole point here. Source:
     Physics of Language Models, part 3.3 (arXiv 2404.05405), whose runs have 100 or 1000 exposures and 7/8 junk.
 
     >>> from math import log
