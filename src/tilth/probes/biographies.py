@@ -47,7 +47,7 @@ class Biographies(Probe):
 
     Cost: about 35 microseconds a text. Trap: compare settings at equal tokens, not equal epochs, since five rewrites
     are five times the text; and leave the order shuffled when packing, or the training loss looks perfect and no
-    question is answered. Source: Physics of Language Models, part 3.1 (arXiv 2309.14316); wordings and names are our own.
+    question is answered. Source: Physics of Language Models, part 3.1 (arXiv 2309.14316); the words are our own.
 
     >>> from tilth.core import Run
     >>> world = Biographies().build(50, Run())

@@ -43,8 +43,8 @@ class KnowledgeBits(Probe):
     guesses, is 0; so is anything worse.
 
     Cost: about 25 microseconds a text. Trap: sum the losses of a value's tokens. And measure trials of a proof
-    directly: the comparison with rivals first takes from the pool what the holdout repeats, the whole point here. Source:
-    Physics of Language Models, part 3.3 (arXiv 2404.05405), whose runs have 100 or 1000 exposures and 7/8 junk.
+    directly: the comparison with rivals first takes from the pool what the holdout repeats, the whole point here.
+    Source: Physics of Language Models, part 3.3 (arXiv 2404.05405), whose runs have 100 or 1000 exposures and 7/8 junk.
 
     >>> from math import log
     >>> from tilth.core import Run
