@@ -160,7 +160,8 @@ class Explanations(Probe):
         if self.told == "noisy":
             return hidden + rng.integers(-self.noise, self.noise + 1, 4)
         if self.told == "parts":
-            return hidden * np.array(PARTS[turn % len(PARTS)])
+            part: npt.NDArray[np.int64] = hidden * np.array(PARTS[turn % len(PARTS)])
+            return part
         if self.told == "mirrored":
             return self.max_int - hidden
         if self.told == "shifted":
