@@ -10,8 +10,8 @@ import pytest
 
 from tilth.core import Pool, Run, World
 from tilth.core.errors import BadField, DataError
-from tilth.probes import discrete_functions as df
-from tilth.probes.discrete_functions import DiscreteFunctions, Family, points_of
+from tilth.models import boolean
+from tilth.probes.discrete_functions import TAUGHT, DiscreteFunctions, Family, points_of
 
 FAMILIES: tuple[Family, ...] = get_args(Family)
 Learner = Callable[[Any, Any], Any]
@@ -34,7 +34,7 @@ def mark(probe: DiscreteFunctions, world: World, learner: Learner) -> float:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_labels_follow_from_the_formula(family: Family) -> None:
-    world = DiscreteFunctions(family=family, bits=9, points=30, teaching=0.5 * (family in df.TAUGHT)).build(60, Run())
+    world = DiscreteFunctions(family=family, bits=9, points=30, teaching=0.5 * (family in TAUGHT)).build(60, Run())
     ones = []
     for text, labels, truth in [*prompts(world.pool), *prompts(world.more["test"])]:
         lines = [([*map(int, bits)], label) for bits, label in (line.split() for line in text.splitlines())]
@@ -76,7 +76,7 @@ def consistent(x: Any, y: Any, conjunction: bool) -> int:
     return count
 
 
-@pytest.mark.parametrize("family", df.TAUGHT)
+@pytest.mark.parametrize("family", TAUGHT)
 def test_one_function_is_left_after_a_teaching_sequence(family: Family) -> None:
     probe = DiscreteFunctions(family=family, bits=6, points=8, teaching=1.0)
     taught, free = (p.build(30, Run()) for p in (probe, probe.model_copy(update={"teaching": 0.0})))
@@ -101,7 +101,7 @@ def test_elimination_is_right_after_teaching_and_not_after_as_many_random_points
         wrong = []
         for text, _, truth in prompts(world.more["test"]):
             x, y = points_of(text)
-            found = df.elimination(x, y)
+            found = boolean.elimination(x, y)
             assert not (found > y).any()  # it says 1 only where it must
             start = truth["function"].count("x") + 2
             wrong.append(found[start : start + 5] != y[start : start + 5])
@@ -117,14 +117,14 @@ def test_half_of_the_prompts_are_taught() -> None:
 
 BEST: dict[Family, tuple[Learner, float, float]] = {
     # learner, its mark at least, and how far the majority label must stay below it
-    "conjunction": (df.elimination, 0.98, 0.3),
-    "disjunction": (lambda x, y: 1 - df.elimination(x, 1 - y), 0.98, 0.3),
-    "dnf": (df.nearest, 0.66, 0.0),
-    "majority": (df.perceptron, 0.8, 0.25),
-    "halfspace": (df.perceptron, 0.78, 0.25),
-    "parity": (df.gf2, 1.0, 0.4),
-    "sparse_parity": (df.gf2, 1.0, 0.4),
-    "nearest": (lambda x, y: df.nearest(x, y, 20), 1.0, 0.35),
+    "conjunction": (boolean.elimination, 0.98, 0.3),
+    "disjunction": (lambda x, y: 1 - boolean.elimination(x, 1 - y), 0.98, 0.3),
+    "dnf": (boolean.nearest, 0.66, 0.0),
+    "majority": (boolean.perceptron, 0.8, 0.25),
+    "halfspace": (boolean.perceptron, 0.78, 0.25),
+    "parity": (boolean.gf2, 1.0, 0.4),
+    "sparse_parity": (boolean.gf2, 1.0, 0.4),
+    "nearest": (lambda x, y: boolean.nearest(x, y, 20), 1.0, 0.35),
 }
 
 
@@ -133,7 +133,7 @@ def test_the_learner_of_each_class_beats_the_majority_label(family: Family) -> N
     probe = DiscreteFunctions(family=family)
     world = probe.build(600, Run(seed=3))
     learner, least, ahead = BEST[family]
-    best, chance = mark(probe, world, learner), mark(probe, world, df.majority)
+    best, chance = mark(probe, world, learner), mark(probe, world, boolean.majority)
     assert best >= least
     assert chance <= best - ahead
 
@@ -141,37 +141,12 @@ def test_the_learner_of_each_class_beats_the_majority_label(family: Family) -> N
 def test_parity_is_hard_for_the_learners_of_other_classes() -> None:
     probe = DiscreteFunctions(family="parity")
     world = probe.build(800, Run(seed=4))
-    for learner in (df.perceptron, df.elimination, df.winnow, df.majority):
+    for learner in (boolean.perceptron, boolean.elimination, boolean.winnow, boolean.majority):
         assert abs(mark(probe, world, learner) - 0.5) < 0.05
     points = [points_of(text) for text, _, _ in prompts(world.more["test"])]
-    curve = probe.curve(world, ["".join(map(str, df.gf2(x, y))) for x, y in points])
+    curve = probe.curve(world, ["".join(map(str, boolean.gf2(x, y))) for x, y in points])
     assert abs(curve[:6].mean() - 0.5) < 0.1  # a guess until about as many points as bits
     assert curve[20:].mean() > 0.999  # twenty random points of 12 bits almost always span all others
-
-
-def test_gf2_is_right_exactly_where_the_input_is_a_sum_of_earlier_ones() -> None:
-    rng = Run().rng("gf2")
-    for _ in range(5):
-        x = rng.integers(0, 2, (14, 6)).astype(np.int8)
-        secret = rng.integers(0, 2, 6)
-        y = (x @ secret % 2).astype(np.int8)
-        found = df.gf2(x, y)
-        for t in range(14):
-            sums = {
-                tuple(np.array(x[list(s)]).sum(0) % 2) for r in range(7) for s in itertools.combinations(range(t), r)
-            }
-            if tuple(x[t]) in sums or t == 0:
-                assert found[t] == y[t] or t == 0
-
-
-def test_winnow_learns_disjunctions_of_few_literals() -> None:
-    rng = Run().rng("winnow")
-    x = rng.integers(0, 2, (400, 60)).astype(np.int8)
-    x[rng.random(400) < 0.3, :3] = 0
-    y = np.asarray(x[:, :3].any(1), np.int8)
-    wrong = np.flatnonzero(df.winnow(x, y) != y)
-    assert wrong.size <= 2 + 3 * 3 * (1 + np.log2(120))  # the mistake bound of three literals among 120
-    assert wrong.max() < 300
 
 
 def test_what_cannot_be_done_is_said() -> None:

@@ -70,7 +70,7 @@ class LatentLearning(Probe):
 
     `grade` takes {test: answers in that pool's order} and returns the share of exactly right answers, averaged over the
     tests given. **Chance** is 0: one in thousands of names, one in 260 for each of three codes. Trap: documents must be
-    trained until ``explicit`` is solved, or ``latent`` measures nothing.
+    trained until ``explicit`` is solved, or ``latent`` measures nothing. Cost: about 50,000 records a second.
     Source: arXiv 2509.16189 (reversals, codebooks and the ablation; wording and sizes are ours).
 
     >>> from tilth.core import Run
