@@ -62,7 +62,7 @@ class LatentLearning(Probe):
 
     The pool (kind ``instruction``; mask the loss to the assistant's turn) also has records whose prompt holds notes
     with facts of their own, never trained elsewhere, and a question that only the notes answer. With
-    ``in_context=False`` the same sentences and questions are records of their own instead, about twice as many, so a
+    ``in_context=False`` the same sentences and questions are records of their own instead, about three times as many, so a
     model never needs its context: the ablation after which retrieval must fail. ``more`` has four tests of the same
     held-out facts: ``explicit`` (the documents as trained), ``latent`` (the question alone), ``in_context`` (with the
     documents it needs as notes) and ``retrieval`` (these among distracting documents of the pool). The truth is
@@ -70,7 +70,8 @@ class LatentLearning(Probe):
 
     `grade` takes {test: answers in that pool's order} and returns the share of exactly right answers, averaged over the
     tests given. **Chance** is 0: one in thousands of names, one in 260 for each of three codes. Trap: documents must be
-    trained until ``explicit`` is solved, or ``latent`` measures nothing. Cost: about 50,000 records a second.
+    trained until ``explicit`` is solved, or ``latent`` measures nothing; and a small model learns a few hundred records
+    with notes by heart instead of reading them, so take thousands. Cost: about 50,000 records a second.
     Source: arXiv 2509.16189 (reversals, codebooks and the ablation; wording and sizes are ours).
 
     >>> from tilth.core import Run
@@ -78,13 +79,13 @@ class LatentLearning(Probe):
     >>> for name in ("explicit", "latent", "retrieval"):
     ...     user, assistant = world.more[name].column("messages")[0].as_py()
     ...     print(user["content"], "->", assistant["content"])
-    tibiru is taught by -> pafena
-    Whom does pafena teach? -> tibiru
+    bivola is taught by -> numobe
+    Whom does numobe teach? -> bivola
     Notes:
-    pukalu is taught by gibubi.
-    tibiru is taught by pafena.
+    kekoga is taught by migase.
+    bivola is taught by numobe.
     <BLANKLINE>
-    Whom does pafena teach? -> tibiru
+    Whom does numobe teach? -> bivola
     >>> answers = [t["answer"] for t in world.more["latent"].column("truth").to_pylist()]
     >>> probe = LatentLearning()
     >>> probe.grade(world, {"latent": answers}), probe.grade(world, {"latent": [""] * len(answers)})
@@ -95,9 +96,13 @@ class LatentLearning(Probe):
 
     task: Literal["both", "reversal", "codebook"] = Field("both", description="reversals, codebooks, or half of each")
     trained: float = Field(0.5, ge=0.1, le=0.9, description="share of pairs, and of a book's words, with questions")
-    context: float = Field(0.5, ge=0, le=10, description="records with notes, per pair; as many per question of a book")
+    context: float = Field(
+        2.0, ge=0, le=100, description="records with notes, per pair; as many per question of a book"
+    )
     in_context: bool = Field(True, description="notes stand before their question; else each is a record by itself")
-    distractors: int = Field(4, ge=0, le=100, description="notes that the question does not need")
+    distractors: int = Field(
+        4, ge=0, le=100, description="notes that the question does not need: in tests, and at most in training"
+    )
     words: int = Field(8, ge=2, le=100, description="words of a book")
     row: int = Field(3, ge=1, le=50, description="words to be written in one answer")
 
@@ -176,7 +181,8 @@ class LatentLearning(Probe):
         rows = []
         for i in range(count):
             fact = self._fact(task, i, names, rng, trained=False)
-            others = [self._fact(task, i, names, rng, trained=False) for _ in range(self.distractors)]
+            spared = int(rng.integers(self.distractors + 1))  # so that notes with few and with many are both trained
+            others = [self._fact(task, i, names, rng, trained=False) for _ in range(spared)]
             question, answer, needed = fact.held[0]
             spare = [other.documents[int(rng.integers(len(other.documents)))] for other in others]
             notes = _mixed([fact.documents[n] for n in needed], spare, rng)
