@@ -62,7 +62,7 @@ class LatentLearning(Probe):
 
     The pool (kind ``instruction``; mask the loss to the assistant's turn) also has records whose prompt holds notes
     with facts of their own, never trained elsewhere, and a question that only the notes answer. With
-    ``in_context=False`` the same sentences and questions are records of their own instead, about three times as many, so a
+    ``in_context=False`` the same sentences and questions are records of their own instead, three times as many, so a
     model never needs its context: the ablation after which retrieval must fail. ``more`` has four tests of the same
     held-out facts: ``explicit`` (the documents as trained), ``latent`` (the question alone), ``in_context`` (with the
     documents it needs as notes) and ``retrieval`` (these among distracting documents of the pool). The truth is
