@@ -58,12 +58,14 @@ class Domains(Probe):
     >>> from tilth.core import Plan, Run
     >>> from pathlib import Path
     >>> import json, tempfile
-    >>> folder = Path(tempfile.mkdtemp())
+    >>> place = tempfile.TemporaryDirectory()
+    >>> folder = Path(place.name)
     >>> for name in "abc":
     ...     rows = [{"text": " ".join(f"{name}{i}x{j}" for j in range(40))} for i in range(30)]
     ...     _ = (folder / f"{name}.jsonl").write_text("\\n".join(map(json.dumps, rows)))
     >>> probe = Domains(path=str(folder), shares={"a": 0.8, "b": 0.2}, items=5, piece=100)
     >>> world = probe.build(60, Run())
+    >>> place.cleanup()
     >>> world.goal.target.shares("source"), world.pool.count
     ({'a': 0.8, 'b': 0.2}, 60)
     >>> start = Plan.everything(world.pool, world.goal.budget)
