@@ -7,7 +7,7 @@ H heads, K = D / H, V vocabulary.
 >>> import torch
 >>> model = build(Config.of_depth(2, vocab=300, context=32), torch.Generator().manual_seed(0))
 >>> model.parameters_of_layers, model.config.width, model.config.heads
-(98304, 64, 2)
+(100352, 64, 2)
 >>> tokens = torch.tensor([[5, 6, 7, 8]])
 >>> model.losses(tokens, targets=torch.tensor([[6, 7, 8, -1]])).shape  # one loss per token, 0 where there is no target
 torch.Size([1, 4])
@@ -69,7 +69,7 @@ class Config:
             layers=depth,
             width=width,
             heads=depth,
-            hidden=8 * width // 3 if activation == "swiglu" else 4 * width,
+            hidden=8 * -(-width // 3) if activation == "swiglu" else 4 * width,
             rate=6e-3 * 3 / depth,
         )
         return replace(shape, **fields)
@@ -154,9 +154,12 @@ class Decoder(nn.Module):
 
     def losses(self, tokens: Tensor, targets: Tensor, documents: Tensor | None = None) -> Tensor:
         """Nats per target token, (B, T); 0 where `targets` is negative."""
-        hidden = self(tokens, documents)
-        flat = token_losses(hidden.flatten(0, 1), self.embedding.weight, targets.flatten())
-        return flat.view(targets.shape)
+        hidden, flat = self(tokens, documents).flatten(0, 1), targets.flatten()
+        wanted = flat >= 0
+        if bool(wanted.all()):
+            return token_losses(hidden, self.embedding.weight, flat).view(targets.shape)
+        some = token_losses(hidden[wanted], self.embedding.weight, flat[wanted])  # logits are the dear part
+        return torch.zeros_like(hidden[:, 0]).masked_scatter(wanted, some).view(targets.shape)
 
     def pooled(self, tokens: Tensor, real: Tensor) -> Tensor:
         """The mean of the hidden states of real positions: an embedding of each sequence, (B, D)."""
