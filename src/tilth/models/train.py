@@ -73,7 +73,7 @@ def descend(
     model.train()
     for step in range(first, steps):
         for group in moved.param_groups:
-            group["lr"] = schedule(step, steps, options)
+            group["lr"] = schedule(step, steps, options) * group["scale"]
         moved.zero_grad(set_to_none=True)
         loss = loss_of(step)
         loss.backward()  # type: ignore[no-untyped-call]

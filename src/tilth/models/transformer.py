@@ -53,7 +53,7 @@ class Config:
     hidden: int = 256
     activation: Literal["swiglu", "gelu"] = "swiglu"
     causal: bool = True
-    rate: float = 6e-3
+    rate: float = 3e-3
 
     @classmethod
     def of_depth(cls, depth: int, vocab: int, context: int = 256, **fields: Any) -> Self:
@@ -70,7 +70,7 @@ class Config:
             width=width,
             heads=depth,
             hidden=8 * -(-width // 3) if activation == "swiglu" else 4 * width,
-            rate=6e-3 * 3 / depth,
+            rate=3e-3 * 3 / depth,
         )
         return replace(shape, **fields)
 
