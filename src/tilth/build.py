@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -46,6 +46,7 @@ class Build:
     Attributes:
         base: folder that the recipe's paths are relative to.
         out: folder for the pool, the plan, the proof, the exports and the report.
+        more_needs: columns that something beside the recipe's own plan and proof will read, such as a tournament.
         say: called with one line per finished stage.
     """
 
@@ -56,6 +57,7 @@ class Build:
     strict: bool = False
     wait: float = 0.0
     device: str = "cpu"
+    more_needs: tuple[str, ...] = ()
     say: Callable[[str], None] = field(default=lambda line: None)
 
     # ---- import ------------------------------------------------------------------------------
@@ -192,7 +194,7 @@ class Build:
         if self.goal and self.recipe.decontaminate:
             need("contamination.hit", ())
         columns = [c for p in self.policies for c in p.needs] + list(self.proof.needs if self.proof else ())
-        for column in columns:
+        for column in [*columns, *self.more_needs]:
             need(column, ())
         return ordered
 
@@ -227,18 +229,31 @@ class Build:
             plan = keep.revise(plan, self.pool, goal.blind(), self.run.at("decontaminate"))
         return plan
 
-    def planned(self, policies: list[Policy], place: str) -> Plan:
-        """The plan after these policies; what is over the budget is cut at random, last."""
-        goal = self._needs_goal()
-        plan = self.start
-        for number, policy in enumerate(policies):
+    def planned(self, policies: Sequence[Policy], place: str, begin: Plan | None = None, first: int = 0) -> Plan:
+        """The plan after these policies; what is over the budget is cut at random, last.
+
+        Args:
+            place: names where in the run the policies draw their random numbers.
+            begin: the plan they start from, `start` by default.
+            first: the number of the first of them, when others came before.
+        """
+        plan = self.start if begin is None else begin
+        return self.within_budget(self.revised(plan, policies, place, first), place)
+
+    def revised(self, plan: Plan, policies: Sequence[Policy], place: str, first: int = 0) -> Plan:
+        """The plan after these policies, as large as they leave it."""
+        for number, policy in enumerate(policies, first):
             self.pool.require(policy.needs, policy.name())
-            run = self.run.at(place, number)
-            plan = policy.revise(plan, self.pool, goal.blind(), run)
-        if plan.amount > goal.budget.amount * 1.001:
-            cut = catalog.build("random")
-            plan = cut.revise(plan, self.pool, goal.blind(), self.run.at(place, "budget"))
+            plan = policy.revise(plan, self.pool, self._needs_goal().blind(), self.run.at(place, number))
         return plan
+
+    def within_budget(self, plan: Plan, place: str) -> Plan:
+        """The plan, cut at random where it is over the budget."""
+        goal = self._needs_goal()
+        if plan.amount <= goal.budget.amount * 1.001:
+            return plan
+        cut: Plan = catalog.build("random").revise(plan, self.pool, goal.blind(), self.run.at(place, "budget"))
+        return cut
 
     @cached_property
     def plan(self) -> Plan:

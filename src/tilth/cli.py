@@ -241,6 +241,47 @@ def prove(
 
 
 @app.command()
+def tournament(
+    recipe: RecipeArg,
+    overrides: Overrides = None,
+    policies: Annotated[
+        list[str] | None,
+        typer.Option(help="a,b,c: names, labels of the recipe's tournament section, or name[field=value, ...]"),
+    ] = None,
+    shared: Annotated[
+        int | None, typer.Option(min=0, help="how many of the plan's policies come first for all; default all but one")
+    ] = None,
+    halving: Annotated[bool, typer.Option("--halving", help="try all cheaply, only the best at full scale")] = False,
+    out: Out = None,
+    workers: Processes = CORES,
+    wait: Wait = 0.0,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Compare many policies under the same budget, baselines and proof: one table.
+
+    The policies of the recipe's plan before its last are applied first, for candidates and baselines alike; each
+    candidate then stands in the last one's place. Without --policies the recipe's tournament section takes part, or
+    else every policy that applies. One that fails is named with its reason and stops nobody else.
+
+    Example: tilth tournament recipe.yaml --policies 'regmix[trials=32],regmix,temperature_mix'
+    """
+    from tilth.contest import Contest
+    from tilth.explain import describe_tournament
+
+    contest = Contest(_build(recipe, overrides, out, workers, wait=wait), policies or (), shared, halving)
+    if dry_run:
+        from tilth.estimate import estimate
+
+        forecast = estimate(contest.build, contest.candidates, len(contest.baselines))
+        _emit(forecast.as_dict(), as_json, forecast.text())
+        return
+    with contest.build.session():
+        found, page = contest.finish()
+    _emit(contest.as_dict() | {"page": str(page)}, as_json, f"{describe_tournament(found)}\n\npage     {page}")
+
+
+@app.command()
 def export(
     recipe: RecipeArg,
     overrides: Overrides = None,

@@ -103,7 +103,7 @@ class Interval:
     call: str
 
 
-def forest(title: str, rows: Sequence[Interval], unit: str, left: str, right: str) -> Markup:
+def forest(title: str, rows: Sequence[Interval], unit: str, left: str, right: str, before: str = "vs ") -> Markup:
     """Intervals on one scale with a line at zero: an interval that crosses it shows no difference."""
     reach = [v for r in rows for v in (r.low, r.high, r.middle) if np.isfinite(v)]
     low, high = min([0.0, *reach]), max([0.0, *reach])
@@ -120,7 +120,7 @@ def forest(title: str, rows: Sequence[Interval], unit: str, left: str, right: st
         y = i * step + 30
         marks = {"better": "good", "worse": "bad"}.get(row.call, "even")
         parts += [
-            _label(f"vs {shown(row.name, 24)}: {row.call}", y - 14),
+            _label(f"{before}{shown(row.name, 24)}: {row.call}", y - 14),
             el("line", x1=at(row.low), x2=at(row.high), y1=y, y2=y, class_=f"span {marks}"),
             *(el("line", x1=at(v), x2=at(v), y1=y - 5, y2=y + 5, class_=f"span {marks}") for v in (row.low, row.high)),
             el("circle", cx=at(row.middle), cy=y, r="5", class_=f"dot {marks}"),
