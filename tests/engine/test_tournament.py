@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.engine.toys import Steps
 
-from tilth.core import Losses, Plan, Run, World
+from tilth.core import Goal, Losses, Plan, Run, TablePool, World
 from tilth.core.errors import BadRecipe, NoSpace
 from tilth.engine.local import Workers
 from tilth.engine.statistics import benjamini_hochberg, compare
@@ -22,6 +23,7 @@ from tilth.policies.mix.regmix import RegMix
 from tilth.policies.mix.stratified import Stratified
 from tilth.probes.planted_mixture import BEST, PlantedMixture
 from tilth.proofs.ngram import Ngram
+from tilth.report.tournament import render_tournament
 
 PROBE = PlantedMixture()
 PROOF = Ngram(tokens=20_000)
@@ -128,6 +130,41 @@ def test_a_search_beats_what_knows_nothing_of_the_goal(world: World, tmp_path: P
     assert made.reference == "stratified"  # equal shares are nearer to the planted ones than the pool's
     assert made.call("regmix") == "better"
     assert made.headline.startswith("regmix comes first and is BETTER than the best uninformed baseline (stratified)")
+
+
+def test_with_curves_the_table_tells_speed_goal_by_goal(world: World, tmp_path: Path) -> None:
+    assert world.goal is not None
+    holdout = world.goal.holdout.table(["id", "text", "source"])
+    names = ["easy" if i % 3 else "hard" for i in range(len(holdout))]
+    goals = Goal(world.goal.target, TablePool(holdout.append_column("goal", [names])), world.goal.budget)
+    entries = {"planted": shares(world, **BEST), "half": shares(world, a=0.3, d=0.7), "none": shares(world, d=1.0)}
+    made = tournament(Steps(), entries, baselines(world), world.pool, goals, tmp_path, seeds=3)
+    assert made.profiles is not None
+    assert set(made.profiles.ratios["planted"]) == {"easy", "hard"}
+    assert made.profiles.scores["planted"] == 1.0
+    # Its tokens over those of the fastest are exp(2 (0.6 - 0.3)), give or take the steps between measurements.
+    assert made.profiles.ratios["half"]["easy"] == pytest.approx(np.exp(0.6), rel=0.25)
+    assert made.profiles.scores["none"] == 0.0
+    assert set(made.evidence.metrics) == {"all", "easy", "hard"}
+    rows = {row["name"]: row for row in made.table()}
+    truth = np.exp(2 * (baselines(world)[made.reference].make().mixture()["a"] - 0.6))
+    assert made.evidence.reach["planted"].ratio == pytest.approx(truth, rel=0.1)
+    assert rows["planted"]["tokens_to_reach"].startswith("0.")
+    assert rows["none"]["tokens_to_reach"].startswith("more than 1.00x")
+    json.dumps(made.as_dict(), allow_nan=False)
+    page = render_tournament(made, [])
+    assert "Loss over tokens read" in page
+
+
+def test_the_first_is_certified_on_new_items(world: World, tmp_path: Path) -> None:
+    made = held(world, {"planted": shares(world, **BEST), "equal": shares(world, a=1, b=1, c=1, d=1)}, tmp_path)
+    first, reference = (made.losses[n].mean(0) for n in (made.ranking[0], made.reference))
+    lost = float((first >= reference).mean())
+    assert made.certificate is not None
+    assert made.certificate.risk == lost
+    assert made.certificate.nats == pytest.approx(np.log(2 * 2))  # two candidates, two baselines
+    assert lost < made.certificate.bound < 1
+    assert any("with 95 % confidence" in line for line in made.trust())
 
 
 def test_interrupted_anywhere_and_run_again_it_ends_with_the_same_numbers(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ from tilth.core.plan import Groups, Plan
 from tilth.core.pool import Pool
 from tilth.core.proof import Curve, CurveProof, Losses, Proof
 from tilth.core.run import Run
+from tilth.engine.evidence.gathered import Evidence, gather
 from tilth.engine.local import Workers, write_atomic
 from tilth.engine.statistics import Comparison, benjamini_hochberg, compare, detectable, spearman
 
-__all__ = ["Outcome", "Trials", "Verdict", "length_matched", "losses_of", "power", "prove", "reason"]
+__all__ = ["Outcome", "Trials", "Verdict", "curves_of", "length_matched", "losses_of", "power", "prove", "reason"]
 
 PLAN = "plan"
 
@@ -42,6 +43,7 @@ class Verdict:
         stability: rank correlation of all candidates between the proof and the same at half its scale.
         noise: standard deviation of the plan's mean loss between seeds.
         missing: baselines that could not be run, with the reason.
+        evidence: signal to noise, agreement of scales, and tokens to reach each baseline where the proof has curves.
     """
 
     proof: Mapping[str, Any]
@@ -54,6 +56,7 @@ class Verdict:
     stability: float
     noise: float
     missing: Mapping[str, str]
+    evidence: Evidence = field(default_factory=Evidence)
 
     def loss(self, name: str) -> float:
         """A candidate's loss, averaged over seeds and, by weight, over items."""
@@ -84,16 +87,15 @@ class Verdict:
     def trust(self) -> list[str]:
         """What a reader must know before believing the verdict."""
         c = next(iter(self.comparisons.values()))
-        means = [self.loss(name) for name in self.losses]
-        ratio = (max(means) - min(means)) / self.noise if self.noise > 0 else math.inf
         scale = self.proof.get("tokens")
         stable = "unknown (too few candidates)" if math.isnan(self.stability) else f"{self.stability:.2f}"
         return [
             f"proxy: {self.proof['use']}" + (f", at most {scale:,} tokens a trial" if scale else ""),
             f"{c.seeds} seeds, each on its own piece of the plan, x {c.items} holdout items",
             f"smallest effect it finds in 4 of 5 cases: {self.detectable:.4f} {self.unit} (known beforehand)",
-            f"signal to noise: candidates spread over {ratio:.1f} x the standard deviation between seeds",
             f"rank agreement with the same proof at half the scale: {stable}",
+            *self.evidence.lines(),
+            *(f"to reach the final loss of {name}: {told}" for name, told in self.evidence.reach.items()),
             *(f"not run: {name} ({why})" for name, why in self.missing.items()),
         ]
 
@@ -128,6 +130,7 @@ class Verdict:
             "noise": self.noise,
             "trust": self.trust(),
             "missing": dict(self.missing),
+            **self.evidence.as_dict(),
             "items": {name: losses.mean(0).tolist() for name, losses in self.losses.items()},
         }
 
@@ -210,6 +213,12 @@ def losses_of(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, npt.NDArra
     return {name: np.stack([o.losses for o in each]) for name, each in outcomes.items()}
 
 
+def curves_of(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, list[Curve]]:
+    """Name -> one curve per seed, for plans whose every trial has one."""
+    found = {name: [o.curve for o in each if o.curve is not None] for name, each in outcomes.items()}
+    return {name: curves for name, curves in found.items() if len(curves) == len(outcomes[name])}
+
+
 def prove(
     proof: Proof,
     plan: Plan,
@@ -268,6 +277,9 @@ def prove(
         stability=spearman(mean, mean_small),
         noise=float(np.std(losses[PLAN] @ w, ddof=1)),
         missing=dict(missing or {}),
+        evidence=gather(
+            losses, small, curves_of(outcomes), w, goal.holdout, {name: (PLAN, name) for name in baselines}
+        ),
     )
 
 

@@ -16,11 +16,14 @@ from tilth.core.errors import BadRecipe, EmptyPlan, MethodError, PoolError
 from tilth.core.goal import Goal
 from tilth.core.plan import Plan
 from tilth.core.pool import Pool
-from tilth.core.proof import Proof
+from tilth.core.proof import Curve, Proof
 from tilth.core.run import Run
+from tilth.engine.evidence.certificate import Certificate, certify
+from tilth.engine.evidence.gathered import Evidence, gather, goal_masks
 from tilth.engine.evidence.halving import Halving, successive_halving
+from tilth.engine.evidence.profiles import Profiles, performance_profiles, time_to_target
 from tilth.engine.local import Workers, write_atomic
-from tilth.engine.prove import Outcome, Trials, losses_of, power, reason
+from tilth.engine.prove import Outcome, Trials, curves_of, losses_of, power, reason
 from tilth.engine.statistics import Comparison, benjamini_hochberg, compare, spearman
 
 __all__ = ["Entry", "Tournament", "tournament"]
@@ -72,6 +75,9 @@ class Tournament:
         stability: rank correlation of everyone between the proof and the same at half its scale.
         missing: name -> why it is not in the table.
         halving: the rounds, when there were any.
+        evidence: signal to noise, agreement of scales, and tokens to reach the reference where the proof has curves.
+        profiles: scores of all plans' times to the reference's final loss, over the goals; only with curves.
+        certificate: a bound on the share of new items on which the first candidate does not beat the reference.
     """
 
     proof: Mapping[str, Any]
@@ -90,6 +96,9 @@ class Tournament:
     missing: Mapping[str, str]
     halving: Halving | None = None
     policies: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    evidence: Evidence = field(default_factory=Evidence)
+    profiles: Profiles | None = None
+    certificate: Certificate | None = None
 
     def loss(self, name: str) -> float:
         """A plan's loss, averaged over seeds and, by weight, over items."""
@@ -133,7 +142,14 @@ class Tournament:
             f"p-values are adjusted for {len(self.adjusted)} candidates; {self.reference} was chosen as the best of "
             f"{len(self.baselines)} baselines, which errs against the candidates",
             f"rank agreement with the same proof at half the scale: {stable}",
+            *self.evidence.lines(),
         ]
+        if self.certificate is not None and self.certificate.bound < 1:
+            c = self.certificate
+            lines.append(
+                f"{self.ranking[0]} beats {self.reference} on {1 - c.risk:.0%} of the items; with 95 % confidence, and "
+                f"for having been chosen among {len(self.adjusted)}, on at least {1 - c.bound:.0%} of new ones"
+            )
         if self.halving is not None:
             told = ", ".join(f"{len(r.scores)} at 1/{2**r.halvings}" for r in self.halving.rungs)
             lines.append(
@@ -154,10 +170,14 @@ class Tournament:
                 "records": self.planned[name].records,
                 "amount": self.planned[name].amount,
             }
+            if self.profiles is not None:
+                row["profile"] = self.profiles.scores[name]
             if name in self.comparisons:
                 c = self.comparisons[name]
                 row |= {"effect": c.effect, "low": c.low, "high": c.high, "p": c.p}
                 row |= {"p_adjusted": self.adjusted[name], "it_is": self.call(name)}
+                if name in self.evidence.reach:
+                    row["tokens_to_reach"] = str(self.evidence.reach[name])
                 row["tied_with_first"] = name in self.tied or name == self.ranking[0]
             rows.append(row)
         out = self.halving.out if self.halving else {}
@@ -189,6 +209,8 @@ class Tournament:
             "stability": None if math.isnan(self.stability) else self.stability,
             "trust": self.trust(),
             "missing": dict(self.missing),
+            **self.evidence.as_dict(),
+            "certificate": vars(self.certificate) if self.certificate else None,
             "policies": {name: [dict(p) for p in each] for name, each in self.policies.items()},
             "mixtures": {name: dict(p.mixture) for name, p in self.planned.items()},
         }
@@ -304,7 +326,42 @@ def _conclude(
         missing=absent,
         halving=rounds,
         policies={n: e.policies for n, e in entries.items()},
+        evidence=gather(
+            losses, small, curves_of(outcomes), w, trials.goal.holdout, {n: (n, reference) for n in candidates}
+        ),
+        profiles=_profiles(curves_of(outcomes), reference, w, goal_masks(trials.goal.holdout)),
+        certificate=_certificate(losses, candidates, mean, reference, w, (len(candidates) + len(out)) * len(rivals)),
     )
+
+
+def _profiles(
+    curves: Mapping[str, Sequence[Curve]], reference: str, w: Floats, goals: Mapping[str, npt.NDArray[np.bool_]]
+) -> Profiles | None:
+    """Each plan's tokens, in the median seed, to the reference's final loss on each goal."""
+    if reference not in curves:
+        return None
+    times: dict[str, dict[str, float]] = {name: {} for name in curves}
+    for goal, mask in goals.items():
+        share = np.where(mask, w, 0.0) / w[mask].sum()
+        target = float(np.mean([c.losses[-1] @ share for c in curves[reference]]))
+        for name, each in curves.items():
+            times[name][goal] = float(np.median([time_to_target(c.tokens, c.losses @ share, target) for c in each]))
+    return performance_profiles(times) if any(np.isfinite(t) for row in times.values() for t in row.values()) else None
+
+
+def _certificate(
+    losses: Mapping[str, Floats],
+    candidates: Sequence[str],
+    mean: Mapping[str, float],
+    reference: str,
+    w: Floats,
+    choices: int,
+) -> Certificate | None:
+    """For the first candidate against the reference, each a choice; only where all items weigh the same."""
+    if not candidates or np.ptp(w) > 1e-12:
+        return None
+    first = min(candidates, key=lambda n: mean[n])
+    return certify(losses[first].mean(0) >= losses[reference].mean(0), math.log(choices))
 
 
 def _tied(

@@ -82,11 +82,20 @@ def _table(found: Tournament) -> Markup:
         else:
             middle = [f"{row['loss_there']:.4f}", "", "", "", f"out in round {row['out_in_round']}, at "
                       f"{row['scale_there']} of the scale"]  # fmt: skip
-        rows.append([shown(name, NAME), *middle, *cost])
+        speed = [row.get("tokens_to_reach", ""), f"{row['profile']:.2f}" if "profile" in row else ""]
+        rows.append([shown(name, NAME), *middle, *cost, *(speed if found.profiles else [])])
     heads = ["policy", f"loss ({found.unit})", "gain", "95 % interval", "adjusted p", "it is", "records",
              "amount read", "seconds to plan"]  # fmt: skip
+    if found.profiles:
+        heads += [f"reaches {shown(found.reference, 24)} with", "profile"]
+    curves = found.evidence.mean_curves()
     return section(
         "table", CONTENTS["table"], table(heads, rows, "All plans, best first"),
+        charts.lines("Loss over tokens read", curves, "tokens read", found.unit, found.ranking[0], found.reference)
+        if found.profiles and found.ranking else None,
+        note("The profile is the area under a plan's performance profile over the goals: 1 is the fastest everywhere "
+             "to the reference's final loss, 0 never gets there within 4 times the fastest plan's tokens.")
+        if found.profiles else None,
         charts.bars("Seconds to plan", {n: (seconds[n],) for n in found.ranking}, ["seconds to plan"], " s")
         if found.comparisons else None,
         note("Seconds are what making each plan took on the machine that made it; everything else repeats exactly."),
