@@ -148,6 +148,14 @@ def test_a_dry_run_tells_and_runs_nothing(built: Path) -> None:
     assert not (built / "build/dry").exists()
 
 
+def test_variance_says_where_noise_comes_from(built: Path) -> None:
+    told = run(built, "variance", "recipe.yaml", "--init", "2", "--order", "1", "--subset", "2", "--workers", "1")
+    assert told["levels"] == {"init": 2, "subset": 2, "item": 71}
+    parts = {row["source"]: row["sd"] for row in told["table"]}
+    assert parts["init"] == pytest.approx(0, abs=1e-9)  # counting n-grams has no initial weights
+    assert parts["item"] > 0
+
+
 BROKEN = """
 from tilth.policies.mix.random import Random
 
@@ -253,6 +261,7 @@ def test_list_show_probe_init(built: Path, tmp_path: Path) -> None:
         (["tournament", "recipe.yaml", "--policies", "regmix[trials]"], 2, "A setting reads field=value"),
         (["tournament", "recipe.yaml", "--policies", "ngram"], 2, "is a proof, not a policy"),
         (["tournament", "recipe.yaml", "--policies", "random"], 2, "baselines take part anyway"),
+        (["variance", "recipe.yaml", "--init", "1", "--order", "1", "--subset", "1"], 2, "at least 2 levels"),
         (["tournament", "recipe.yaml", "--shared", "7"], 2, "at most the number"),
         (["diff", "build/recipe", "nowhere"], 4, "no complete plan"),
     ],

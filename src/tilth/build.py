@@ -25,6 +25,7 @@ from tilth.core.records import Kind, schema
 from tilth.core.run import Run
 from tilth.core.signal import Signal
 from tilth.engine.apply import apply, signal_state
+from tilth.engine.evidence.variance import Variance, variance
 from tilth.engine.imports import Files, import_files
 from tilth.engine.local import Workers, write_atomic
 from tilth.engine.prove import Verdict, length_matched, prove
@@ -341,6 +342,23 @@ class Build:
         text = json.dumps(verdict.as_dict(), indent=1)
         write_atomic(self.out / "proof" / "verdict.json", text.encode())
         return verdict
+
+    def variance(self, *, init: int = 3, order: int = 3, subset: int = 3) -> Variance:
+        """Where the noise of the plan's trials comes from; see `engine.evidence.variance`."""
+        if self.proof is None:
+            raise BadRecipe("The recipe has no proof whose noise could be split: state proof: {use: ngram, seeds: 5}.")
+        return variance(
+            self.proof,
+            self.plan,
+            self.pool,
+            self._needs_goal(),
+            self.out / "proof",
+            init=init,
+            order=order,
+            subset=subset,
+            run=self.run,
+            workers=self.workers,
+        )
 
     # ---- export ------------------------------------------------------------------------------
 

@@ -282,6 +282,33 @@ def tournament(
 
 
 @app.command()
+def variance(
+    recipe: RecipeArg,
+    overrides: Overrides = None,
+    init: Annotated[int, typer.Option(min=1, help="draws of the initial weights")] = 3,
+    order: Annotated[int, typer.Option(min=1, help="orders of the data")] = 3,
+    subset: Annotated[int, typer.Option(min=1, help="disjoint pieces of the plan")] = 3,
+    out: Out = None,
+    workers: Processes = CORES,
+    wait: Wait = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Split the noise of the recipe's proof into initial weights, data order, data subset and holdout items.
+
+    Runs the plan's trial in all combinations; 1 holds a source still. Tells what to spend seeds on.
+
+    Example: tilth variance recipe.yaml --init 5 --order 5 --subset 1
+    """
+    job = _build(recipe, overrides, out, workers, wait=wait)
+    with job.session():
+        found = job.variance(init=init, order=order, subset=subset)
+    text = "\n".join(
+        f"{row['source']:10} sd {row['sd']:.5f}  {row['share']:6.1%} of the variance" for row in found.table()
+    )
+    _emit(found.as_dict(), as_json, text)
+
+
+@app.command()
 def export(
     recipe: RecipeArg,
     overrides: Overrides = None,

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import combinations, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -87,6 +88,16 @@ class Variance:
             {"source": n, "sd": math.sqrt(v), "share": v / total if total > 0 else 0.0}
             for n, v in sorted(parts.items(), key=lambda kv: -kv[1])
         ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for ``--json``: the split of a mean loss, and every component with its standard error."""
+        return {
+            "levels": dict(self.levels),
+            "table": self.table(),
+            "components": [
+                {"of": list(factors), "value": c.value, "error": c.error} for factors, c in self.components.items()
+            ],
+        }
 
 
 def components(losses: Floats, names: Sequence[str]) -> dict[tuple[str, ...], Component]:
