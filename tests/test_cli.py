@@ -273,6 +273,18 @@ def test_errors_are_one_line_with_an_exit_code(built: Path, words: list[str], co
     assert "Traceback" not in done.stderr
 
 
+def test_bars_may_stand_inside_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tilth import cli
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    seen = [(a, b) for a in cli._bar([1, 2], "plans", 2) for b in cli._bar(iter([3, 4]), "trials", 2)]
+    assert seen == [(1, 3), (1, 4), (2, 3), (2, 4)]
+    assert not cli._showing
+    for _ in cli._bar([1, 2], "left early", 2):
+        break
+    assert [*cli._bar([5], "again", 1)] == [5]
+
+
 def test_the_package_imports_in_a_moment() -> None:
     code = "import sys, tilth; assert not {'lance', 'numba', 'torch', 'pyarrow'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

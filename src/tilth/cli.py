@@ -15,6 +15,8 @@ import typer
 from tilth.core.errors import BadRecipe, TilthError, UsageError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from tilth.build import Build
 
 app = typer.Typer(
@@ -49,15 +51,30 @@ def _emit(value: Any, as_json: bool, text: str) -> None:
     sys.stdout.write((json.dumps(value, indent=1, default=str) if as_json else text) + "\n")
 
 
+_showing: list[Progress] = []  # the terminal has one live display: bars inside bars become lines of it
+
+
 def _bar(items: Iterable[Any], label: str, total: int | None) -> Iterator[Any]:
     """A progress bar on a terminal, nothing elsewhere."""
     if not sys.stderr.isatty():
         yield from items
         return
+    if _showing:
+        task = _showing[0].add_task(label, total=total)
+        try:
+            yield from _showing[0].track(items, total=total, task_id=task)
+        finally:
+            _showing[0].remove_task(task)
+        return
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
-    yield from track(items, description=label, total=total, console=Console(stderr=True), transient=True)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        _showing.append(progress)
+        try:
+            yield from progress.track(items, total=total, description=label)
+        finally:
+            _showing.remove(progress)
 
 
 def _stamp(recipe: Path, overrides: list[str] | None) -> tuple[str, dict[str, Any]]:

@@ -283,6 +283,9 @@ def describe_tournament(found: Tournament) -> str:
         )
     lines += ["", f"gain: lower loss than {found.reference}, the best uninformed baseline"]
     lines += [f"- {line}" for line in found.trust()]
+    for name, told in found.evidence.reach.items():
+        score = f"; profile {found.profiles.scores[name]:.2f}" if found.profiles else ""
+        lines.append(f"- {name} reaches the final loss of {found.reference} with {told}{score}")
     lines += [f"not in the table: {name} ({why})" for name, why in found.missing.items()]
     return "\n".join(lines)
 

@@ -284,3 +284,12 @@ def test_halving_finds_the_planted_best_for_a_fraction(
     sizes.clear()
     assert held(world, entries, tmp_path, halving=True).as_dict() == made.as_dict()
     assert not sizes
+
+
+def test_a_scale_is_not_halved_below_what_pieces_can_hold(world: World, tmp_path: Path) -> None:
+    few = start(world)
+    few = few.revised({"use": "t"}, "few", keep=np.arange(len(few)) % 30 == 0)  # 100 records, 25 a seed
+    entries = {f"c{i}": shares(world, a=1.0, d=0.1 * i) for i in range(12)}
+    made = held(world, entries | {"few": Entry("few", lambda: few)}, tmp_path, halving=True)
+    assert made.halving is not None
+    assert [r.halvings for r in made.halving.rungs] == [0]  # one halving alone would save nothing

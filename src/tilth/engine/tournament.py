@@ -29,6 +29,7 @@ from tilth.engine.statistics import Comparison, benjamini_hochberg, compare, spe
 __all__ = ["Entry", "Tournament", "tournament"]
 
 Floats = npt.NDArray[np.float64]
+DEEPEST, PIECE = 6, 8  # halvings of the scale at most; records of a seed's piece at least
 
 
 @dataclass(frozen=True)
@@ -279,7 +280,7 @@ def tournament(
                 outcomes.update(made)
             return {n: float((t @ w).mean()) for n, t in losses_of(made).items()}
 
-        rounds = successive_halving(evaluate, rest, _deepest(proof))
+        rounds = successive_halving(evaluate, rest, _deepest(proof, [plans[n] for n in rest], seeds))
     else:
         outcomes |= trials.outcomes({n: plans[n] for n in rest}, failed=absent)
     return _conclude(proof, trials, plans, planned, outcomes, [*rivals], rounds, w, before, absent, entries)
@@ -374,14 +375,15 @@ def _tied(
     return tuple(n for (n, c), p in zip(against.items(), adjusted, strict=True) if c.call(p) == "no difference")
 
 
-def _deepest(proof: Proof) -> int:
-    """How often the proof's scale can be halved before it stays as it is; more than 6 times is never useful."""
-    for halvings in range(6):
+def _deepest(proof: Proof, plans: Sequence[Plan], seeds: int) -> int:
+    """How often the scale can be halved: while the proof still gets smaller and a seed's piece has enough records."""
+    records = min(int(plan.kept.sum()) for plan in plans)
+    for halvings in range(DEEPEST):
         smaller = proof.smaller()
-        if smaller.fingerprint() == proof.fingerprint():
+        if smaller.fingerprint() == proof.fingerprint() or records < PIECE * seeds * 2 ** (halvings + 1):
             return halvings
         proof = smaller
-    return 6
+    return DEEPEST
 
 
 def _plan_all(
