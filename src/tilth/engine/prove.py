@@ -192,10 +192,9 @@ class Trials:
             for seed in range(self.seeds)
         }
         work = [*{trial.key: trial for trial in trials.values()}.values()]  # equal plans are tried once
-        run = Run(seed=self.run.seed, device=self.run.device)
-        task = partial(
-            _trial if failed is None else _trial_or_reason, method, self.folder, self.pool, self.goal, run, self.seeds
-        )
+        apart = Run(seed=self.run.seed, device=self.run.device, scratch=self.folder / "unfinished")
+        one = _trial if failed is None else _trial_or_reason
+        task = partial(one, method, self.folder, self.pool, self.goal, apart, self.seeds)
         scale = f"1/{2**halvings}-scale " if halvings else ""
         label = f"{method.name()}: {scale}trials of {', '.join(plans)}"
         memory = self.folder / "trials"
