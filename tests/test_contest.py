@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tilth import catalog
 from tilth.build import Build
 from tilth.contest import Contest, parse_policies
 from tilth.core import Run
-from tilth.core.errors import BadRecipe
+from tilth.core.errors import BadRecipe, MissingExtra
 from tilth.engine.local import Workers
 from tilth.recipe import parse
 
@@ -66,3 +67,17 @@ def test_what_comes_before_the_last_policy_is_shared_by_all(tmp_path: Path) -> N
     alone = contest(tmp_path, policies=["regmix"], shared=0)
     assert alone.shared_policies == []
     assert alone.begin.kept[short].any()
+
+
+def test_a_signal_that_only_one_candidate_needs_may_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*args: object) -> None:
+        raise MissingExtra("importance needs a package.")
+
+    monkeypatch.setattr(catalog.find("importance"), "fit", fails)
+    scored = "sample[by=importance.weight]"
+    found = contest(tmp_path / "a", policies=[f"{scored},temperature_mix"])
+    assert found.result.missing == {scored: "its signal importance failed: importance needs a package."}
+    assert [row["name"] for row in found.result.table() if not row["baseline"]] == ["temperature_mix"]
+    required = contest(tmp_path / "b", "signals: [importance]", policies=["temperature_mix"])
+    with pytest.raises(MissingExtra):
+        _ = required.result

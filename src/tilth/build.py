@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from tilth import __version__, catalog
-from tilth.core.errors import BadInput, BadRecipe, EmptyPlan, Overlap
+from tilth.core.errors import BadInput, BadRecipe, EmptyPlan, Overlap, PoolError, TilthError
 from tilth.core.goal import Budget, Goal
 from tilth.core.method import digest
 from tilth.core.plan import Plan
@@ -28,7 +28,7 @@ from tilth.engine.apply import apply, signal_state
 from tilth.engine.evidence.variance import Variance, variance
 from tilth.engine.imports import Files, import_files
 from tilth.engine.local import Workers, write_atomic
-from tilth.engine.prove import Verdict, length_matched, prove
+from tilth.engine.prove import Verdict, length_matched, prove, reason
 from tilth.engine.store import StoredPool, locked
 from tilth.io.detect import Layout, detect
 from tilth.io.importer import chunks, sample
@@ -47,7 +47,9 @@ class Build:
     Attributes:
         base: folder that the recipe's paths are relative to.
         out: folder for the pool, the plan, the proof, the exports and the report.
-        more_needs: columns that something beside the recipe's own plan and proof will read, such as a tournament.
+        more_needs: columns that something beside the recipe's own plan and proof would read, such as a tournament. A
+            signal that only they need may fail: it is left out and named in `unmade`.
+        unmade: signal -> why it is missing.
         say: called with one line per finished stage.
     """
 
@@ -59,7 +61,9 @@ class Build:
     wait: float = 0.0
     device: str = "cpu"
     more_needs: tuple[str, ...] = ()
+    unmade: dict[str, str] = field(default_factory=dict, init=False)
     say: Callable[[str], None] = field(default=lambda line: None)
+    _own: frozenset[str] = field(default=frozenset(), init=False, repr=False)
 
     # ---- import ------------------------------------------------------------------------------
 
@@ -195,9 +199,19 @@ class Build:
         if self.goal and self.recipe.decontaminate:
             need("contamination.hit", ())
         columns = [c for p in self.policies for c in p.needs] + list(self.proof.needs if self.proof else ())
-        for column in [*columns, *self.more_needs]:
+        for column in columns:
             need(column, ())
+        self._own = frozenset(ordered)
+        for column in self.more_needs:
+            try:
+                need(column, ())
+            except TilthError as error:
+                self.unmade[column.partition(".")[0]] = str(error)
         return ordered
+
+    def must_have(self, name: str) -> bool:
+        """Whether the recipe itself needs this signal, so that its failure stops the build."""
+        return name in self.signals and name in self._own
 
     @cached_property
     def pool(self) -> StoredPool:
@@ -205,7 +219,16 @@ class Build:
         pool = self.imported
         for name, signal in self.signals.items():
             before = pool.version
-            pool = apply(signal, pool, self.goal, self.run, self.workers, name)
+            try:
+                pool = apply(signal, pool, self.goal, self.run, self.workers, name)
+            except PoolError:
+                raise
+            except Exception as error:
+                if self.must_have(name):
+                    raise
+                self.unmade[name] = reason(error)
+                self.say(f"signal   {name} is left out: {self.unmade[name]}")
+                continue
             self.say(f"signal   {name}" + ("" if pool.version != before else " (already there)"))
         return pool
 

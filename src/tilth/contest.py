@@ -16,7 +16,7 @@ from tilth import catalog
 from tilth.core.errors import BadRecipe, TilthError
 from tilth.core.method import digest
 from tilth.core.plan import Plan
-from tilth.core.policy import Policy
+from tilth.core.policy import OnlinePolicy, Policy
 from tilth.core.records import FIELDS
 from tilth.engine.local import write_atomic
 from tilth.engine.tournament import Entry, Tournament, tournament
@@ -66,6 +66,8 @@ class Contest:
         found: dict[str, Policy] = {}
         for label, spec in specs.items():
             policy = catalog.build(spec)
+            if isinstance(policy, OnlinePolicy):
+                raise BadRecipe(f"tournament: {policy.name()!r} decides while training, so it has no plan to compare.")
             if not isinstance(policy, Policy):
                 raise BadRecipe(f"tournament: {policy.name()!r} is a {policy.noun()}, not a policy.")
             found[label] = policy
@@ -79,6 +81,8 @@ class Contest:
             if not module.startswith("tilth.policies.") or name in self.baselines:
                 continue
             cls = catalog.find(name)
+            if issubclass(cls, OnlinePolicy):
+                why[name] = "decides while training, so it has no plan to compare"
             if not issubclass(cls, Policy) or inspect.isabstract(cls):
                 continue
             own = [p for p in self.of.policies[len(self.shared_policies) :] if p.name() == name]
@@ -153,6 +157,11 @@ class Contest:
         )
         return Entry(key, partial(self._plan, policy, place), (policy.describe(),))
 
+    def _lacks(self, policy: Policy) -> str:
+        """Which signal that the policy needs could not be made, and why; empty when none."""
+        tops = [column.partition(".")[0] for column in policy.needs]
+        return "; ".join(f"its signal {n} failed: {self.build.unmade[n]}" for n in tops if n in self.build.unmade)
+
     def _plan(self, policy: Policy, place: str) -> Plan:
         return self.build.planned([policy], place, self.begin, len(self.shared_policies))
 
@@ -168,9 +177,11 @@ class Contest:
             why = "; ".join(f"{name} {because}" for name, because in self._chosen[1].items())
             raise BadRecipe(f"No policy can take part ({why}). Name some with --policies a,b,c.")
         folder = self.build.out / "tournament"
+        self.build.pool  # noqa: B018
+        lacking = {label: why for label, policy in self.candidates.items() if (why := self._lacks(policy))}
         found = tournament(
             proof,
-            {label: self._entry(policy, "plan") for label, policy in self.candidates.items()},
+            {label: self._entry(p, "plan") for label, p in self.candidates.items() if label not in lacking},
             {name: self._entry(catalog.build(s), f"against {name}") for name, s in self.baselines.items()},
             self.build.pool,
             self.build.goal,
@@ -178,7 +189,7 @@ class Contest:
             seeds=spec.seeds,
             run=self.build.run,
             workers=self.build.workers,
-            missing=self._chosen[1],
+            missing=self._chosen[1] | lacking,
             halving=self.halving,
         )
         write_atomic(folder / "tournament.json", json.dumps(self._told(found), indent=1, default=str).encode())

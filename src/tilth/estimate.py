@@ -88,7 +88,12 @@ def estimate(job: Build, policies: Mapping[str, Policy] | None = None, baselines
     for name, signal in job.signals.items():
         if not all(c in sample.column_names() for c in signal.needs):
             continue
-        score_in_memory(signal, sample, job.goal, run)  # compiles kernels and fills caches
+        try:
+            score_in_memory(signal, sample, job.goal, run)  # compiles kernels and fills caches
+        except Exception:
+            if job.must_have(name):
+                raise
+            continue
         began = time.monotonic()
         made = score_in_memory(signal, sample, job.goal, run)
         steps[name] = (time.monotonic() - began) * scale / workers / 60

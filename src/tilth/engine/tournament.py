@@ -145,6 +145,11 @@ class Tournament:
             f"rank agreement with the same proof at half the scale: {stable}",
             *self.evidence.lines(),
         ]
+        if len(self.comparisons) > 1:
+            lines.append(
+                f"the first of {len(self.comparisons)} is flattered by having been chosen: its gain shrinks when it is "
+                f"proved alone with another seed"
+            )
         if self.certificate is not None and self.certificate.bound < 1:
             c = self.certificate
             lines.append(
