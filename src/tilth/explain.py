@@ -275,13 +275,15 @@ def describe_tournament(found: Tournament) -> str:
             effect, p, call = f"{row['effect']:+.4f}", f"{row['p_adjusted']:.2g}", row["it_is"]
             span = f"[{row['low']:+.4f}, {row['high']:+.4f}]"
         if "out_in_round" in row:
-            call = f"out in round {row['out_in_round']} at {row['scale_there']} of the scale"
+            call = f"out in round {row['out_in_round']}"
         loss = f"{row['loss']:.4f}" if "loss" in row else f"({row['loss_there']:.4f})"
         lines.append(
             f"{name:{wide}} {loss:>8} {effect:>8}  {span:20} {p:>6}  {call:14} {row['amount']:>12,} "
             f"{seconds[name]:>8.1f}"
         )
     lines += ["", f"gain: lower loss than {found.reference}, the best uninformed baseline"]
+    if found.halving is not None and found.halving.out:
+        lines.append("losses in brackets are those of the round a policy did not survive, at a smaller scale")
     lines += [f"- {line}" for line in found.trust()]
     for name, told in found.evidence.reach.items():
         score = f"; profile {found.profiles.scores[name]:.2f}" if found.profiles else ""

@@ -123,7 +123,8 @@ class Tournament:
         c, call = self.comparisons[first], self.call(first)
         span = f"95 % interval [{c.low:+.4f}, {c.high:+.4f}]"
         better = sum(self.call(name) == "better" for name in self.comparisons)
-        rest = f"{better} of {len(self.comparisons)} candidates are better than it"
+        tried = "candidates" if self.halving is None else "candidates tried at full scale"
+        rest = f"{better} of {len(self.comparisons)} {tried} are better than it"
         alike = f"; not told apart from the first: {', '.join(self.tied)}" if self.tied else ""
         said = "NO DIFFERENCE from" if call == "no difference" else f"{call.upper()} than"
         return (
@@ -145,9 +146,9 @@ class Tournament:
             f"rank agreement with the same proof at half the scale: {stable}",
             *self.evidence.lines(),
         ]
-        if len(self.comparisons) > 1:
+        if len(self.adjusted) > 1:
             lines.append(
-                f"the first of {len(self.comparisons)} is flattered by having been chosen: its gain shrinks when it is "
+                f"the first of {len(self.adjusted)} is flattered by having been chosen: its gain shrinks when it is "
                 f"proved alone with another seed"
             )
         if self.certificate is not None and self.certificate.bound < 1:
