@@ -4,7 +4,8 @@ The plan's losses between two measurements are taken on the straight line over t
 number of tokens the plan is compared with the rival's end, paired by seed and item (`statistics.compare`). The ratio
 is the first number, over the rival's tokens, at which the mean difference is no longer against the plan. Its interval
 inverts the test: it holds every number at which the comparison cannot tell the two apart, so it covers as often as the
-comparison does.
+comparison does. Trap: where a learning rate falls towards the end, the middle of the plan's run has a higher loss than
+a run that ended there would, so the ratio errs against the plan.
 """
 
 from __future__ import annotations
