@@ -125,7 +125,7 @@ def test_curves_tell_how_many_tokens_reach_the_baseline(world: World, tmp_path: 
     told = json.loads(json.dumps(made.as_dict(), allow_nan=False))
     assert set(told["curves"]) == {"plan", "random", "worst"}
     assert told["curves"]["plan"]["loss"][-1] == pytest.approx(made.loss("plan"))
-    assert len(told["curves"]["plan"]["tokens"]) == 20
+    assert len(told["curves"]["plan"]["tokens"]) == len(told["curves"]["plan"]["training"]) == 20
     turned = prove(Steps(), rivals["worst"], {"good": good}, world.pool, world.goal, tmp_path, seeds=4)
     assert turned.as_dict()["tokens_to_reach"]["good"]["ratio"] is None
     assert np.isinf(turned.evidence.reach["good"].ratio)

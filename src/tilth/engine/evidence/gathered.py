@@ -67,6 +67,10 @@ class Evidence:
             out[name] = (tokens, np.mean([c.losses[:points] @ w for c in curves], 0))
         return out
 
+    def _training(self, name: str, points: int) -> list[float | None]:
+        """Mean training loss over seeds at each measurement, in nats per token."""
+        return [_finite(v) for v in np.mean([c.training[:points] for c in self.curves[name]], 0)]
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data; what is infinite or unknown is None."""
         return {
@@ -85,7 +89,7 @@ class Evidence:
                 for name, r in self.reach.items()
             },
             "curves": {
-                name: {"tokens": tokens.tolist(), "loss": loss.tolist()}
+                name: {"tokens": tokens.tolist(), "loss": loss.tolist(), "training": self._training(name, tokens.size)}
                 for name, (tokens, loss) in self.mean_curves().items()
             },
         }
