@@ -290,7 +290,7 @@ def tournament(
     if dry_run:
         from tilth.estimate import estimate
 
-        forecast = estimate(contest.build, contest.candidates, len(contest.baselines))
+        forecast = estimate(contest.build, contest.candidates, contest.trials)
         _emit(forecast.as_dict(), as_json, forecast.text())
         return
     with contest.build.session():

@@ -19,7 +19,7 @@ from tilth.core.plan import Plan
 from tilth.core.policy import OnlinePolicy, Policy
 from tilth.core.records import FIELDS
 from tilth.engine.local import write_atomic
-from tilth.engine.tournament import Entry, Tournament, tournament
+from tilth.engine.tournament import Entry, Tournament, cost, tournament
 from tilth.recipe import BASELINES
 
 if TYPE_CHECKING:
@@ -164,6 +164,12 @@ class Contest:
 
     def _plan(self, policy: Policy, place: str) -> Plan:
         return self.build.planned([policy], place, self.begin, len(self.shared_policies))
+
+    @property
+    def trials(self) -> float:
+        """What the trials of one seed cost at most, in trials of full scale."""
+        proof = self.of.proof
+        return cost(proof, len(self.candidates), len(self.baselines), self.halving) if proof is not None else 0.0
 
     # ---- the result --------------------------------------------------------------------------
 

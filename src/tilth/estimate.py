@@ -63,12 +63,12 @@ class Forecast:
         )
 
 
-def estimate(job: Build, policies: Mapping[str, Policy] | None = None, baselines: int = 0) -> Forecast:
+def estimate(job: Build, policies: Mapping[str, Policy] | None = None, trials: float = 0.0) -> Forecast:
     """Read a sample of each source, time each step on it and scale up.
 
     Args:
         policies: candidates of a tournament, each of which is planned and tried in place of the recipe's plan.
-        baselines: how many plans they are compared with.
+        trials: how many trials of full scale the tournament costs per seed.
     """
     tables, text_bytes, records = [], 0.0, 0.0
     for files in job.files:
@@ -111,9 +111,9 @@ def estimate(job: Build, policies: Mapping[str, Policy] | None = None, baselines
         began = time.monotonic()
         job.proof.trial(plan, sample, job.goal, run)
         once = time.monotonic() - began
-        plans = len(job.recipe.proof.against) + 1 if policies is None else len(policies) + baselines
-        # A trial of half the scale costs half.
-        steps["proof"] = once * 1.5 * job.recipe.proof.seeds * plans / workers / 60
+        # Every plan is tried at full and at half scale, and a trial of half the scale costs half.
+        count = 1.5 * (len(job.recipe.proof.against) + 1) if policies is None else trials
+        steps["proof"] = once * count * job.recipe.proof.seeds / workers / 60
         for name, policy in (policies or {}).items():
             steps[f"plan of {name}"] = _planning(policy, plan, sample, job) * scale / 60
     exports = (plan_tokens or 0) / max(tokens or 1, 1) * text_bytes * len(job.recipe.export)

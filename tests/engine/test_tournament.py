@@ -16,7 +16,7 @@ from tilth.core import Goal, Losses, Plan, Run, TablePool, World
 from tilth.core.errors import BadRecipe, NoSpace
 from tilth.engine.local import Workers
 from tilth.engine.statistics import benjamini_hochberg, compare
-from tilth.engine.tournament import Entry, Tournament, tournament
+from tilth.engine.tournament import Entry, Tournament, cost, tournament
 from tilth.policies.mix.natural import Natural
 from tilth.policies.mix.random import Random
 from tilth.policies.mix.regmix import RegMix
@@ -277,6 +277,8 @@ def test_halving_finds_the_planted_best_for_a_fraction(
     # Besides the rounds: both baselines at full and at half scale, and whoever reached full scale at half, once.
     beside = 2 * Fraction(3, 2)
     assert sum(Fraction(s, PROOF.tokens) for s in sizes) == SEEDS * (spent + beside)
+    assert cost(PROOF, 12, 2, halving=True) == float(spent + beside) + 0.5 * 2  # both finalists' half may be new
+    assert cost(PROOF, 12, 2, halving=False) == 1.5 * 14
     assert len(made.adjusted) == 12  # those that are out still count among the comparisons
     out = [row for row in made.table() if "out_in_round" in row]
     assert len(out) == 10

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,13 @@ from tilth.core.proof import Curve, Proof
 from tilth.core.run import Run
 from tilth.engine.evidence.certificate import Certificate, certify
 from tilth.engine.evidence.gathered import Evidence, gather, goal_masks
-from tilth.engine.evidence.halving import Halving, successive_halving
+from tilth.engine.evidence.halving import Halving, rungs, successive_halving
 from tilth.engine.evidence.profiles import Profiles, performance_profiles, time_to_target
 from tilth.engine.local import Workers, write_atomic
 from tilth.engine.prove import Outcome, Trials, curves_of, losses_of, power, reason
 from tilth.engine.statistics import Comparison, benjamini_hochberg, compare, spearman
 
-__all__ = ["Entry", "Tournament", "tournament"]
+__all__ = ["Entry", "Tournament", "cost", "deepest", "tournament"]
 
 Floats = npt.NDArray[np.float64]
 DEEPEST, PIECE = 6, 8  # halvings of the scale at most; records of a seed's piece at least
@@ -286,7 +287,8 @@ def tournament(
                 outcomes.update(made)
             return {n: float((t @ w).mean()) for n, t in losses_of(made).items()}
 
-        rounds = successive_halving(evaluate, rest, _deepest(proof, [plans[n] for n in rest], seeds))
+        fewest = min(int(plans[n].kept.sum()) for n in rest)
+        rounds = successive_halving(evaluate, rest, deepest(proof, fewest, seeds))
     else:
         outcomes |= trials.outcomes({n: plans[n] for n in rest}, failed=absent)
     return _conclude(proof, trials, plans, planned, outcomes, [*rivals], rounds, w, before, absent, entries)
@@ -381,15 +383,22 @@ def _tied(
     return tuple(n for (n, c), p in zip(against.items(), adjusted, strict=True) if c.call(p) == "no difference")
 
 
-def _deepest(proof: Proof, plans: Sequence[Plan], seeds: int) -> int:
+def deepest(proof: Proof, records: float, seeds: int) -> int:
     """How often the scale can be halved: while the proof still gets smaller and a seed's piece has enough records."""
-    records = min(int(plan.kept.sum()) for plan in plans)
     for halvings in range(DEEPEST):
         smaller = proof.smaller()
         if smaller.fingerprint() == proof.fingerprint() or records < PIECE * seeds * 2 ** (halvings + 1):
             return halvings
         proof = smaller
     return DEEPEST
+
+
+def cost(proof: Proof, candidates: int, baselines: int, halving: bool) -> float:
+    """What the trials of one seed cost at most, in trials of full scale; plans are taken to be large."""
+    if not halving or not candidates:
+        return 1.5 * (candidates + baselines)  # everyone at full scale and at half of it
+    plan = rungs(candidates, deepest(proof, math.inf, 1))
+    return 1.5 * baselines + float(sum(Fraction(n, 2**h) for n, h in plan)) + 0.5 * plan[-1][0]
 
 
 def _plan_all(
