@@ -64,6 +64,7 @@ def test_what_comes_before_the_last_policy_is_shared_by_all(tmp_path: Path) -> N
     plans = [found._entry(p, "plan").make() for p in found.candidates.values()]
     assert (plans[0].repeats == found.build.plan.repeats).all()  # the recipe's own plan, when it takes part
     assert not plans[0].kept[short].any()
+    assert "begin" in vars(found)  # made once for everyone, and on nobody's account
     alone = contest(tmp_path, policies=["regmix"], shared=0)
     assert alone.shared_policies == []
     assert alone.begin.kept[short].any()

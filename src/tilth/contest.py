@@ -155,7 +155,7 @@ class Contest:
                 build.recipe.seed,
             ]
         )
-        return Entry(key, partial(self._plan, policy, place), (policy.describe(),))
+        return Entry(key, partial(self._plan, policy, place), (policy.describe(),), lambda: self.begin)
 
     def _lacks(self, policy: Policy) -> str:
         """Which signal that the policy needs could not be made, and why; empty when none."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
@@ -205,8 +206,13 @@ def test_a_plan_is_made_once(world: World, tmp_path: Path) -> None:
         made += 1
         return PROBE.planned(start(world), BEST)
 
-    first, second = (held(world, {"counted": Entry("counted", make)}, tmp_path) for _ in range(2))
+    def ready() -> None:
+        time.sleep(0.5)
+
+    entry = Entry("counted", make, ready=ready)
+    first, second = (held(world, {"counted": entry}, tmp_path) for _ in range(2))
     assert made == 1
+    assert first.seconds()["counted"] < 0.5
     assert first.seconds() == second.seconds()
     assert first.as_dict() == second.as_dict()
 

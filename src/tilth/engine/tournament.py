@@ -41,11 +41,13 @@ class Entry:
         key: a fingerprint of everything its plan depends on; the plan is remembered under it.
         make: makes the plan; what it raises is reported under the candidate's name.
         policies: what it is, as plain data.
+        ready: called before `make`; its time is not the candidate's.
     """
 
     key: str
     make: Callable[[], Plan]
     policies: Sequence[Mapping[str, Any]] = ()
+    ready: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -423,6 +425,7 @@ def _planned(entry: Entry, folder: Path, pool: Pool, goal: Goal) -> tuple[Plan, 
     """The candidate's plan and the seconds it took, from disk when it was made before; only sound plans are kept."""
     place = folder / entry.key
     if not (place / "plan.json").exists():
+        entry.ready()
         began = time.monotonic()
         plan = entry.make()
         seconds = time.monotonic() - began
