@@ -14,7 +14,7 @@ import pytest
 from tilth.core import Pool, Run, World
 from tilth.core.errors import DataError
 from tilth.probes._automata import Automaton, Expression, automaton, expression, positions, render, star_free
-from tilth.probes.regset import Regset, solved
+from tilth.probes.regset import RegSet, solved
 
 SPLITS = ["new", "more_operators", "larger_alphabet", "longer_strings"]
 
@@ -35,7 +35,7 @@ def truths(pool: Pool) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_labels_balance_and_splits(split: str) -> None:
-    world = Regset(split=split, items=8, strings=16, alphabet=3, hard=split == "new").build(320, Run(seed=3))
+    world = RegSet(split=split, items=8, strings=16, alphabet=3, hard=split == "new").build(320, Run(seed=3))
     expressions: dict[str, set[str]] = {}
     for name, pool in parts(world).items():
         rows = truths(pool)
@@ -71,7 +71,7 @@ def test_labels_balance_and_splits(split: str) -> None:
 
 
 def test_attributes_are_those_of_the_language() -> None:
-    world = Regset(length=8, items=1).build(800, Run(seed=4))
+    world = RegSet(length=8, items=1).build(800, Run(seed=4))
     suffixes = every("ab", 7)
     for row in {r["set"]: r for r in truths(world.pool)}.values():
         match = re.compile(row["regex"]).fullmatch
@@ -163,7 +163,7 @@ def test_shortcuts_do_not_pay() -> None:
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
 
-    world = Regset(items=60).build(4000, Run(seed=5))
+    world = RegSet(items=60).build(4000, Run(seed=5))
     pools = parts(world)
     texts = {n: [m[0]["content"] for m in p.column("messages").to_pylist()] for n, p in pools.items()}
     strings = {n: [r["string"] for r in truths(p)] for n, p in pools.items()}
@@ -176,7 +176,7 @@ def test_shortcuts_do_not_pay() -> None:
 
 
 def test_grading_and_its_chance() -> None:
-    probe = Regset(items=30)
+    probe = RegSet(items=30)
     world = probe.build(60, Run())
     assert world.goal is not None
     right = [r["answer"] for r in truths(world.goal.holdout)]
@@ -191,4 +191,4 @@ def test_grading_and_its_chance() -> None:
 
 def test_a_world_that_cannot_be_is_refused() -> None:
     with pytest.raises(DataError, match="found no new language"):
-        Regset(operators=3, items=500, length=4).build(20, Run())
+        RegSet(operators=3, items=500, length=4).build(20, Run())

@@ -15,7 +15,7 @@ from tilth.core.errors import DataError
 from tilth.probes._automata import Automaton, automaton, expression, positions, render, star_free
 from tilth.probes._tasks import Task, answers_of, exact, world
 
-__all__ = ["Regset", "solved"]
+__all__ = ["RegSet", "solved"]
 
 LETTERS: Final = "abcdefgh"
 MONOID: Final = 2000
@@ -43,7 +43,7 @@ class _Language:
     truth: dict[str, Any]
 
 
-class Regset(Probe):
+class RegSet(Probe):
     """An expression is the instruction, a string the input, yes or no the answer: what makes instructions hard?
 
     Every expression comes with equally many strings that match and that do not, of the same lengths. Those that match
@@ -64,7 +64,7 @@ class Regset(Probe):
 
     >>> import re
     >>> from tilth.core import Run
-    >>> probe = Regset()
+    >>> probe = RegSet()
     >>> world = probe.build(200, Run())
     >>> truth = world.pool.column("truth").to_pylist()
     >>> all((re.fullmatch(t["regex"], t["string"]) is not None) == (t["answer"] == "yes") for t in truth)
