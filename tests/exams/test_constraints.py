@@ -130,7 +130,10 @@ def test_pairs_differ_in_one_constraint_and_a_few_words(world: World) -> None:
 
 def test_splits_share_no_prompt_and_no_composition(world: World) -> None:
     prompts = [[prompt for prompt, *_ in rows(pool)] for pool in parts(world)]
-    assert len({p for group in prompts for p in group}) == 1200 + 2 * 200
+    assert not {*prompts[0], *prompts[1]} & {*prompts[2]}
+    assert not {*prompts[0]} & {*prompts[1]}
+    told = [(prompt, answer) for pool in parts(world) for prompt, answer, _ in rows(pool)]
+    assert len(set(told)) == len(told) == 1200 + 2 * 200
     composed = [{t["composition"] for *_, t in rows(pool) if t["count"] > 1} for pool in parts(world)]
     assert not (composed[0] | composed[1]) & composed[2]
     singles = [{t["composition"] for *_, t in rows(pool) if t["count"] == 1} for pool in parts(world)]

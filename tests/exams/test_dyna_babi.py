@@ -191,6 +191,10 @@ def test_grading(big: World) -> None:
 def test_story_length_is_as_asked() -> None:
     pool, _, _ = parts(DynaBabi(facts=20, spread=0, items=1).build(33, Run()))
     assert {t["facts"] for *_, t in rows(pool)} == {20}
+    pool, _, _ = parts(DynaBabi(facts=60, spread=0, items=1, diverse=0.5).build(44, Run()))
+    for story, question, answer, truth in rows(pool):
+        assert solve(story, question) == answer
+        assert len(story) == truth["facts"] == 60
     rng = np.random.default_rng(0)
     with pytest.raises(DataError, match="no new story with give that answers who_gave: raise `facts` or `spread`"):
         DynaBabi()._task((("give",), "who_gave"), False, set(), rng)

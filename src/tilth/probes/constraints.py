@@ -85,23 +85,28 @@ class Constraints(Probe):
         return self
 
     def build(self, size: int, run: Run) -> World:
+        kept_back: set[str] = set()
         seen: set[str] = set()
         parts: dict[str, list[Task]] = {}
-        pairs: list[dict[str, Any]] = []
+        pairs: list[tuple[Task, Task]] = []
         for name, count in (("holdout", self.items), ("target", self.items), ("pool", size)):
             rng = run.rng(name)
             wrong = set(rng.permutation(count)[: round(self.wrong * count)].tolist()) if name == "pool" else set()
             parts[name] = []
             for i in range(count):
-                right, rejected = self._task(name == "holdout", seen, run, rng)
+                right, rejected = self._task(name == "holdout", kept_back, seen, run, rng)
+                # Prompts of one constraint are not that many: the pool may ask one again, for another answer.
+                kept_back |= {right.prompt} if name != "pool" else set()
                 bad = Task(right.prompt, rejected.answer, right.source, rejected.truth)
                 parts[name].append(bad if i in wrong else right)
                 if name == "pool":
-                    pairs.append({"right": right, "rejected": rejected})
+                    pairs.append((right, rejected))
         return world(parts, TRUTH, more={"pairs": _paired(pairs)})
 
-    def _task(self, held_out: bool, seen: set[str], run: Run, rng: np.random.Generator) -> tuple[Task, Task]:
-        """A prompt that no one has seen, with an answer that keeps all and one that breaks one."""
+    def _task(
+        self, held_out: bool, kept_back: set[str], seen: set[str], run: Run, rng: np.random.Generator
+    ) -> tuple[Task, Task]:
+        """A prompt that is not kept back, with a new answer that keeps all and one that breaks one."""
         low, high = (self.test_least, self.test_most) if held_out else (self.least, self.most)
         for _ in range(5000):
             kinds = _compatible(int(rng.integers(low, high + 1)), rng)
@@ -118,9 +123,10 @@ class Constraints(Probe):
             prompt = " ".join([opening, *(c.said(rng) for c in asked)])
             index = int(rng.integers(len(asked)))
             rejected = broken(asked, index, draft.text, topic, rng)
-            if prompt in seen or rejected is None or not all(holds(c, draft.text) for c in asked):
+            known = prompt in kept_back or f"{prompt}\n{draft.text}" in seen
+            if known or rejected is None or not all(holds(c, draft.text) for c in asked):
                 continue
-            seen.add(prompt)
+            seen.add(f"{prompt}\n{draft.text}")
             truth = {"topic": topic, "constraints": json.dumps([asdict(c) for c in asked]), "count": len(asked)}
             truth |= {"composition": composition, "violated": None}
             source = f"{len(asked)} constraints"
@@ -158,11 +164,11 @@ def _compatible(count: int, rng: np.random.Generator) -> list[str]:
     return kinds
 
 
-def _paired(pairs: list[dict[str, Any]]) -> TablePool:
+def _paired(pairs: list[tuple[Task, Task]]) -> TablePool:
     columns: dict[str, Any] = {"id": [f"pair{i:08d}" for i in range(len(pairs))]}
-    columns["prompt"] = pa.array([p["right"].prompt for p in pairs], pa.string())
-    columns["chosen"] = pa.array([p["right"].answer for p in pairs], pa.string())
-    columns["rejected"] = pa.array([p["rejected"].answer for p in pairs], pa.string())
-    columns["source"] = pa.array([p["right"].source for p in pairs], pa.string())
-    columns["truth"] = pa.array([p["rejected"].truth for p in pairs], TRUTH)
+    columns["prompt"] = pa.array([right.prompt for right, _ in pairs], pa.string())
+    columns["chosen"] = pa.array([right.answer for right, _ in pairs], pa.string())
+    columns["rejected"] = pa.array([rejected.answer for _, rejected in pairs], pa.string())
+    columns["source"] = pa.array([right.source for right, _ in pairs], pa.string())
+    columns["truth"] = pa.array([rejected.truth for _, rejected in pairs], TRUTH)
     return TablePool(pa.table(columns), "preference")

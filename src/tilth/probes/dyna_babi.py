@@ -87,14 +87,16 @@ class DynaBabi(Probe):
     >>> probe = DynaBabi()
     >>> world = probe.build(110, Run())
     >>> print(str(world.pool.column("messages")[0][0]["content"]).replace(". ", ".\\n"))
-    John went to the kitchen.
-    Mary got the apple.
-    Mary passed the apple to Daniel.
-    Daniel took the milk.
-    Mary took the lamp.
-    Daniel gave the milk to Fred.
-    Fred discarded the milk.
-    How many objects does Mary have?
+    Daniel moved to the office.
+    Fred grabbed the key.
+    Fred travelled to the park.
+    John travelled to the bathroom.
+    Mary walked to the kitchen.
+    Mary went to the hallway.
+    Mary moved to the garden.
+    Fred left the key.
+    Mary grabbed the book.
+    Where is the book?
     >>> asked = world.goal.holdout
     >>> known = set(world.pool.column("source").to_pylist())
     >>> probe.grade(world, asked.column("truth.answer")), known & set(asked.column("source").to_pylist())
@@ -151,14 +153,16 @@ class DynaBabi(Probe):
         """A story in which everything happens that should, in an order in which it can; no question if none fits."""
         story = Story(rng, number)
         count = max(self.facts, len(events) + 1) + int(rng.integers(self.spread + 1))
-        more = [*events, *(["take"] * len(events) if question in ("count", "list") else [])]
-        todo = [*events, *(more[i] for i in rng.integers(len(more), size=count - len(events)).tolist())]
-        for _ in range(10 * count):
-            if not todo:
+        often = [*events, *(["take"] * len(events) if question in ("count", "list") else [])]
+        missing = [*events]
+        for _ in range(50 * count):
+            left = count - len(story.sentences)
+            if left == 0:
                 return story, story.ask(question)
-            place = int(rng.integers(len(todo)))
-            if story.happen(todo[place]):
-                todo.pop(place)
+            choice = missing if left <= len(missing) else often
+            event = choice[int(rng.integers(len(choice)))]
+            if story.happen(event) and event in missing:
+                missing.remove(event)
         return story, None
 
     def grade(self, world: World, answer: Any) -> float:
@@ -173,13 +177,10 @@ def _every() -> list[Combination]:
     for count in range(1, len(EVENTS) + 1):
         for events in combinations(EVENTS, count):
             have = set(events)
-            moved = have & {"move", "conjunction"}
-            if ("coreference" in have and not moved) or (have & {"drop", "give"} and "take" not in have):
+            if not have & {"move", "conjunction"} or (have & {"drop", "give"} and "take" not in have):
                 continue
             for question in QUESTIONS:
-                placed = moved or (question == "yes_no" and have & {"negation", "indefinite"})
-                asks_place = question in ("where_person", "yes_no")
-                possible = placed if asks_place else "take" in have and (moved or question != "where_object")
-                if possible and (question != "who_gave" or "give" in have):
+                needs = {"where_person": set(), "yes_no": set(), "who_gave": {"give"}}.get(question, {"take"})
+                if needs <= have:
                     found.append((events, question))
     return found
