@@ -51,7 +51,7 @@ class Constraints(Probe):
     is then the F1 of what it dropped, against the answers that break something. **Chance**: answers to other prompts
     of as many constraints get about 0.04; dropping everything gets 2w / (1 + w) with w the share of wrong ones. The
     truth: ``truth.topic``, ``truth.constraints`` (JSON: kind, n, word), ``truth.composition`` (sorted kinds),
-    ``truth.count`` and ``truth.violated`` (the kind that is broken, or null). Cost: 1 ms a record. Traps: capitals do
+    ``truth.count`` and ``truth.violated`` (the kind that is broken, or null). Cost: 0.3 ms a record. Traps: capitals do
     not matter for words asked for; texts are made of templates, so nothing here says how well an answer reads.
     Source: the kinds follow IFEval (Zhou et al. 2023, arXiv 2311.07911); composition and minimal pairs, He et al.
     2024 (arXiv 2404.15846) and Cheng et al. 2024 (arXiv 2412.11605).

@@ -76,12 +76,12 @@ class DynaBabi(Probe):
     (none of the holdout's), which is the comparison the paper makes. The target is like the pool without these.
 
     Takes answers to the holdout, a list of strings; the mark is exact match. **Chance**: the commonest answer to each
-    kind of question gets 0.26, the place mentioned last 0.23. The truth: ``truth.answer``, ``truth.events``,
-    ``truth.question``, ``truth.support`` (numbers of the sentences, from 0, from which the answer follows;
-    empty for nothing and none), ``truth.facts`` (sentences of the story) and ``truth.diverse``. Cost: 0.4 ms a record.
+    kind of question gets 0.25, and so does the place mentioned last. The truth: ``truth.answer``, ``truth.events``,
+    ``truth.question``, ``truth.support`` (numbers of the sentences, from 0, from which the answer follows; empty for
+    nothing and none), ``truth.facts`` (sentences of the story) and ``truth.diverse``. Cost: 0.3 to 1 ms a record.
     Traps: a later sentence overrides an earlier one about the same person; without a place for both, nothing is said
-    about where a gift happened. Source: Tamari et al. 2022 (Dyna-bAbI) after Weston et al. 2015 (arXiv 1502.05698); the
-    simulator, its wording and the choice of combinations are our own.
+    about where a gift happened. Source: Tamari et al. 2022 (Dyna-bAbI) after Weston et al. 2015 (arXiv 1502.05698);
+    the simulator, its wording and the choice of combinations are our own.
 
     >>> from tilth.core import Run
     >>> probe = DynaBabi()
