@@ -80,17 +80,14 @@ class _Language:
 
 
 def _language(words: Sequence[str], complexity: int) -> _Language:
-    heads = [(w, False) for w in words]
-    turned = [(f"{w} {side}", False) for w in (*words, "turn") for side in ("left", "right")]
-    manners = ("opposite", "around")
-    moved = [(f"{w} {m} {s}", True) for w in (*words, "turn") for m in manners for s in ("left", "right")]
-    once = [*heads, *turned, *moved]
+    manners = ("", "opposite ", "around ")
+    moved = [f"{w} {manner}{side}" for manner in manners for w in (*words, "turn") for side in ("left", "right")]
     times = [""] if complexity == 1 else [*TIMES]
-    phrases = [f"{p} {t}".strip() for p, _ in once for t in times]
-    hard = np.array([h if complexity == 1 else complexity == 2 and t != "" for _, h in once for t in times])
+    phrases = [f"{p} {t}".strip() for p in (*words, *moved) for t in times]
+    outermost = {1: {"opposite", "around"}, 2: {"twice", "thrice"}, 3: set()}[complexity]
+    hard = np.array([not outermost.isdisjoint(p.split()) for p in phrases])
     n = len(phrases)
-    alone = np.arange(n)
-    joined, first, second = np.zeros(n, np.int64), alone, np.zeros(n, np.int64)
+    joined, first, second = np.zeros(n, np.int64), np.arange(n), np.zeros(n, np.int64)
     if complexity == 3:
         pairs = np.arange(2 * n * n)
         joined = np.concatenate([joined, 1 + pairs // (n * n)])
