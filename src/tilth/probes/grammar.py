@@ -138,8 +138,11 @@ class Grammar(Probe):
         if not self.trees:
             return partial(self._tree, center)
         found: dict[Tree, None] = {}
-        for _ in range(100 * self.trees):
-            found[self._tree(center, rng)] = None
+        known = 0
+        while known < 2000:  # so many trees in a row that were there already: there are hardly any more
+            tree = self._tree(center, rng)
+            known = known + 1 if tree in found else 0
+            found[tree] = None
             if len(found) == self.trees:
                 turns = cycle(found)  # in turn, so that every tree is used as often as any other
                 return lambda _: next(turns)
