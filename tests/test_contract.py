@@ -7,7 +7,7 @@ import pickle
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from tilth import catalog
 from tilth.core import Budget, Goal, Method, Plan, Policy, Pool, Probe, Proof, Run, Signal, TablePool, World
 from tilth.core.errors import BadField, UnknownMethod
 from tilth.core.pool import select
-from tilth.core.records import FIELDS, Kind
+from tilth.core.records import FIELDS, KINDS, Kind
 from tilth.engine.apply import score_in_memory
 
 NAMES = [*catalog.names()]
@@ -108,12 +108,7 @@ def world() -> World:
 
 
 def world_of(kind: Kind) -> World:
-    """A small world whose pool, target and holdout are all of one kind; every record is whole, one text is strange."""
-    unit: Literal["tokens", "records", "pairs"] = {
-        "labeled": "records",
-        "preference": "records",
-        "retrieval": "pairs",
-    }.get(kind, "tokens")
+    """A small world whose pool, target and holdout are all of one kind; one text of each is strange."""
     run = Run(seed=SEED).at(kind)
 
     def pool(part: str, n: int) -> TablePool:
@@ -137,9 +132,17 @@ def world_of(kind: Kind) -> World:
         sizes = [{"count": len(text.split())} for text in made.column("text").to_pylist()]
         return made.with_column("tokens", pa.array(sizes, pa.struct([("count", pa.int32())])))
 
-    return World(
-        pool("pool", 60), Goal(pool("target", 8), pool("holdout", 8), Budget(1500 if unit == "tokens" else 40, unit))
-    )
+    budgets: dict[Kind, Budget] = {"text": Budget(1500), "instruction": Budget(1500), "retrieval": Budget(40, "pairs")}
+    goal = Goal(pool("target", 8), pool("holdout", 8), budgets.get(kind, Budget(40, "records")))
+    return World(pool("pool", 60), goal)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_there_is_a_world_of_every_kind(kind: Kind) -> None:
+    world = world_of(kind)
+    assert world.goal is not None
+    assert {world.pool.kind, world.goal.target.kind, world.goal.holdout.kind} == {kind}
+    assert Plan.everything(world.pool, world.goal.budget).amount > world.goal.budget.amount
 
 
 @pytest.mark.parametrize("name", NAMES)
