@@ -17,7 +17,8 @@ from tilth.core import Budget, Goal, Plan, Run, TablePool
 from tilth.io.detect import detect
 from tilth.io.importer import chunks, sample
 from tilth.models.ngram import losses
-from tilth.proofs.ngram import Ngram, _count, _items, _tokenizer
+from tilth.proofs._text import tokenizer_for
+from tilth.proofs.ngram import Ngram, _count, _items
 from tilth.signals.quality.tokens import Tokens, tokenizer_of
 
 
@@ -42,13 +43,13 @@ def main() -> None:
     plan = Plan.everything(pool, goal.budget)
     shares = Run().rng("shares").dirichlet(np.ones(len(plan.sources.names)), args.mixtures)
     proof = Ngram()
-    _tokenizer(pool, proof.vocab)
+    tokenizer_for(pool, proof.vocab)
     began = time.monotonic()
     found = proof.mixtures(shares, plan.sources, plan, pool, goal, Run())
     took = time.monotonic() - began
     print(f"{len(found):,} mixtures of {len(plan.sources.names)} pools, {holdout.count} items: {took:.1f} s")
 
-    tokenizer = _tokenizer(pool, proof.vocab)
+    tokenizer = tokenizer_for(pool, proof.vocab)
     items = _items(holdout, tokenizer, 3)
     rows = [np.flatnonzero(plan.sources.index == g)[:200] for g in range(len(plan.sources.names))]
     each = [_count(items, pool, r, tokenizer, np.ones(r.size, np.int32)) for r in rows]

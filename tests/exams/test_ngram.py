@@ -54,9 +54,10 @@ def test_whole_copies_of_sources_are_counted_exactly() -> None:
     whole = Ngram(tokens=tokens).trial(copied, world.pool, world.goal, Run())
 
     from tilth.models.ngram import losses
-    from tilth.proofs.ngram import _count, _items, _tokenizer
+    from tilth.proofs._text import tokenizer_for
+    from tilth.proofs.ngram import _count, _items
 
-    tokenizer = _tokenizer(world.pool, Ngram().vocab)
+    tokenizer = tokenizer_for(world.pool, Ngram().vocab)
     items = _items(world.goal.holdout, tokenizer, 2)
     counts = []
     for group in range(4):

@@ -38,6 +38,15 @@ def _serial(func: Callable[[Any], Any], items: Sequence[Any], label: str) -> lis
     return [func(item) for item in items]
 
 
+def _best_device() -> str:
+    """The only place that asks for a GPU; torch is imported here, when somebody wants to know."""
+    try:
+        import torch
+    except ImportError:
+        return "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"  # noqa: TID251
+
+
 @dataclass(frozen=True)
 class Run:
     """Randomness by place, device, progress and parallel work.
@@ -45,7 +54,7 @@ class Run:
     Attributes:
         seed: the one seed of the whole run.
         place: the path that names where in the run we are; `rng` depends on it, never on call order.
-        device: where neural models run.
+        device: where neural models run; ``auto`` becomes ``cuda`` where torch finds one, else ``cpu``.
         scratch: a folder for temporary files of the method in hand, or None (then use `tempfile`).
     """
 
@@ -55,6 +64,10 @@ class Run:
     scratch: Path | None = None
     progress: Progress = field(default=_silent, repr=False, compare=False)
     mapper: Mapper = field(default=_serial, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.device == "auto":
+            object.__setattr__(self, "device", _best_device())
 
     def at(self, *key: str | int) -> Self:
         """The same run at a named place inside this one."""

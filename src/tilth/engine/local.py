@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import multiprocessing
 import os
 import pickle
@@ -11,55 +10,18 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tilth.core.errors import NoSpace, PoolError, TilthError
+from tilth.core.errors import PoolError
+from tilth.core.files import no_space, write_atomic
 from tilth.core.run import Progress
 
 __all__ = ["Workers", "no_space", "write_atomic"]
 
 ATTEMPTS = 3
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that it is either absent or whole: temporary name, fsync, rename.
-
-    Raises:
-        NoSpace: when the disk is full; nothing half-written stays under the final name.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with no_space(path):
-        try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-
-
-@contextmanager
-def no_space(path: Path) -> Iterator[None]:
-    """Turn 'disk full', however a library words it, into one clear error."""
-    try:
-        yield
-    except TilthError:
-        raise
-    except Exception as error:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if full or "No space left" in str(error) or "StorageFull" in str(error):
-            raise NoSpace(
-                f"The disk that holds {path} is full. What was finished is kept: free some space and run the "
-                f"same command again to resume."
-            ) from error
-        raise
 
 
 @dataclass

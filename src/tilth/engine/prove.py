@@ -186,7 +186,8 @@ def prove(
         work = [
             _Trial(digest([made, everyone[n].fingerprint, s]), n, s, half) for n in names for s in range(seeds)
         ]  # fmt: skip
-        task = partial(_trial, method, folder, pool, goal, Run(seed=run.seed, device=run.device), seeds)
+        apart = Run(seed=run.seed, device=run.device, scratch=folder / "unfinished")
+        task = partial(_trial, method, folder, pool, goal, apart, seeds)
         label = f"{proof.name()}: {'half-scale ' if half else ''}trials of {', '.join(names)}"
         losses = workers.map(task, work, label, folder / "trials")
         return {n: np.stack(losses[k * seeds : (k + 1) * seeds]) for k, n in enumerate(names)}

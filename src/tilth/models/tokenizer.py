@@ -90,6 +90,23 @@ class Tokenizer:
         """One more than the largest id."""
         return max(self._backend.get_vocab(with_added_tokens=True).values()) + 1
 
+    @cached_property
+    def byte_lengths(self) -> npt.NDArray[np.int64]:
+        """How many bytes of text each id stands for, 0 for special tokens.
+
+        Raises:
+            BadInput: when this is no byte-level tokenizer, whose ids stand for no fixed bytes.
+        """
+        made = json.loads(self._json)
+        kinds = [step.get("type") for step in (made.get("pre_tokenizer") or {}).get("pretokenizers", [])]
+        if "ByteLevel" not in (*kinds, (made.get("pre_tokenizer") or {}).get("type")):
+            raise BadInput("Bytes per token are known of byte-level tokenizers only; this is another kind.")
+        lengths = np.zeros(self.vocab_size, np.int64)
+        special = {token["content"] for token in made.get("added_tokens", [])}
+        for token, i in self._backend.get_vocab(with_added_tokens=True).items():
+            lengths[i] = 0 if token in special else len(token)
+        return lengths
+
     @property
     def eod(self) -> int | None:
         """The id that ends a document, if the tokenizer has one."""

@@ -13,7 +13,7 @@ from pydantic import Field
 from tilth.core import Goal, Groups, Losses, MixtureProof, Plan, Pool, Run
 from tilth.models.ngram import Counts, Items, count, losses
 from tilth.models.tokenizer import Tokenizer
-from tilth.signals.quality.tokens import sample_texts
+from tilth.proofs._text import sampled_rows, texts_of, tokenizer_for
 
 __all__ = ["Ngram"]
 
@@ -54,9 +54,9 @@ class Ngram(MixtureProof):
         return self.model_copy(update={"tokens": max(1000, self.tokens // 2)})
 
     def trial(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Losses:
-        tokenizer = _tokenizer(pool, self.vocab)
+        tokenizer = tokenizer_for(pool, self.vocab)
         items = _items(goal.holdout, tokenizer, self.order)
-        rows = _rows(plan, plan.kept, plan.repeats, self.tokens, run)
+        rows = sampled_rows(plan, plan.kept, plan.repeats, self.tokens, run)
         counts = _count(items, pool, rows, tokenizer, plan.repeats[rows])
         found: Losses = losses(items, [counts], np.ones((1, 1)), self.concentration, self.offset)[0]
         return found
@@ -65,12 +65,12 @@ class Ngram(MixtureProof):
         self, shares: npt.NDArray[np.float64], by: Groups, plan: Plan, pool: Pool, goal: Goal, run: Run
     ) -> Losses:
         """Each source is counted once, on at most `tokens` of its tokens; the counts stand for its whole text."""
-        tokenizer = _tokenizer(pool, self.vocab)
+        tokenizer = tokenizer_for(pool, self.vocab)
         items = _items(goal.holdout, tokenizer, self.order)
         once = np.ones(len(plan), np.int32)
         counts = []
         for group in range(len(by.names)):
-            rows = _rows(plan, plan.kept & (by.index == group), once, self.tokens, run.at("group", group))
+            rows = sampled_rows(plan, plan.kept & (by.index == group), once, self.tokens, run.at("group", group))
             counts.append(_count(items, pool, rows, tokenizer, once[rows]))
         room = by.sums(plan.sizes * plan.kept) * self.epochs / plan.budget.amount
         counted = np.array([max(c.tokens, 1.0) for c in counts])
@@ -78,37 +78,11 @@ class Ngram(MixtureProof):
         return losses(items, counts, weights, self.concentration, self.offset)
 
 
-def _rows(
-    plan: Plan, among: npt.NDArray[np.bool_], repeats: npt.NDArray[np.int32], tokens: int, run: Run
-) -> npt.NDArray[np.int64]:
-    """Random records, by id, that make up about this many tokens; all of them where there are fewer."""
-    rows = np.flatnonzero(among)
-    sizes = (plan.sizes * repeats)[rows]
-    if sizes.sum() <= tokens:
-        return rows
-    order = np.argsort(run.uniform(plan.ids, "sample")[rows], kind="stable")
-    enough = int(np.searchsorted(np.cumsum(sizes[order]), tokens)) + 1
-    return np.sort(rows[order[:enough]])
-
-
 def _count(
     items: Items, pool: Pool, rows: npt.NDArray[np.int64], tokenizer: Tokenizer, repeats: npt.NDArray[np.int32]
 ) -> Counts:
-    texts = pc.fill_null(pool.take(rows, ["text"]).column(0), "").to_pylist()
-    offsets, ids = tokenizer.encode_batch(texts)
+    offsets, ids = tokenizer.encode_batch(texts_of(pool, rows))
     return count(items, offsets, ids, repeats)
-
-
-_tokenizers: dict[tuple[str, int], Tokenizer] = {}
-
-
-def _tokenizer(pool: Pool, vocab: int) -> Tokenizer:
-    """The proof's own tokenizer, the same for every plan and seed over this pool; trained once per process."""
-    key = (pool.fingerprint, vocab)
-    if key not in _tokenizers:
-        _tokenizers.clear()
-        _tokenizers[key] = Tokenizer.train(sample_texts(pool, 1_500_000, Run().at("ngram")), vocab)
-    return _tokenizers[key]
 
 
 def _items(holdout: Pool, tokenizer: Tokenizer, order: int) -> Items:

@@ -1,0 +1,215 @@
+"""Feeds: what a language model reads at each step; fixed beforehand, or from groups whose shares move."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tilth.core import OnlinePolicy, Run
+from tilth.models.batches import Windows
+from tilth.models.transformer import Decoder
+
+__all__ = ["Batch", "Feed", "Fixed", "Log", "Mixed", "Seen"]
+
+Log = Sequence[tuple[int, Mapping[str, float]]]
+"""The shares that held from a step on, one entry per change."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is read at one step.
+
+    Attributes:
+        inputs, targets, documents: (B, T), see `Windows`.
+        records: (B, T) the record of each position, -1 where it is filling.
+        groups: the group of each row; empty where there are none.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    documents: Tensor
+    records: npt.NDArray[np.int64]
+    groups: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, windows: Windows, device: str, groups: tuple[str, ...] = ()) -> Batch:
+        """The windows as tensors."""
+        arrays = (windows.inputs, windows.targets, windows.documents)
+        inputs, targets, documents = (torch.from_numpy(a.astype(np.int64)).to(device) for a in arrays)
+        return cls(inputs, targets, documents, windows.records, groups)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was measured at one step, for whoever watches or steers.
+
+    Attributes:
+        losses: (B, T) nats of each target, 0 where there is none; detached.
+        reference: the same by the frozen second model, if there is one.
+    """
+
+    step: int
+    batch: Batch
+    losses: Tensor
+    reference: Tensor | None = None
+
+
+class Feed(Protocol):
+    """A batch for every step, and a look at what came of it."""
+
+    steps: int
+
+    def batch(self, step: int) -> Batch:
+        """What is read at this step; called once per step, in order."""
+
+    def learn(self, seen: Seen, model: Decoder) -> None:
+        """Take note of what was measured at this step."""
+
+
+class Fixed:
+    """Windows one after another; a function of the step alone."""
+
+    def __init__(self, windows: Windows, size: int, device: str = "cpu") -> None:
+        self.windows, self.size, self.device = windows, size, device
+        self.steps = -(-len(windows) // size)
+
+    def batch(self, step: int) -> Batch:
+        """The next `size` windows."""
+        rows = np.arange(step * self.size, min((step + 1) * self.size, len(self.windows)))
+        return Batch.of(self.windows.take(rows), self.device)
+
+    def learn(self, seen: Seen, model: Decoder) -> None:
+        """Nothing to learn."""
+
+
+class Mixed:
+    """Windows of several groups by shares that an online policy, or the log of an earlier run, moves between steps.
+
+    Each window goes to the group that is furthest behind its share, so the mixture holds in every stretch and not
+    only on average. A group whose windows are used up begins again in another order. Which windows are drawn depends
+    on the shares alone, so a run is replayed by handing its `log` back.
+
+    Args:
+        groups: the windows of each group, of one context; records are numbered alike in all of them.
+        shares: of each group, from step 0 on.
+        size: windows of a step.
+        every: steps between two decisions of the policy.
+        online: an online policy and the state that its `start` returned.
+        replay: the `log` of another run, instead of a policy.
+    """
+
+    def __init__(
+        self,
+        groups: Mapping[str, Windows],
+        shares: Mapping[str, float],
+        size: int,
+        steps: int,
+        run: Run,
+        *,
+        online: tuple[OnlinePolicy[Any], Any] | None = None,
+        replay: Log | None = None,
+        every: int = 1,
+    ) -> None:
+        self.groups = {name: windows for name, windows in groups.items() if len(windows)}
+        self.size, self.steps, self.run, self.every = size, steps, run, every
+        self.policy: OnlinePolicy[Any] | None = online[0] if online is not None else None
+        self._inner: Any = online[1] if online is not None else None
+        self._replay = {step: given for step, given in replay or ()}
+        self.log: list[tuple[int, dict[str, float]]] = []
+        self._owed = dict.fromkeys(self.groups, 0.0)
+        self._drawn = dict.fromkeys(self.groups, 0)
+        self._sums = {name: np.zeros(3) for name in self.groups}  # nats, nats of the reference, tokens
+        self._orders: dict[tuple[str, int], npt.NDArray[np.int64]] = {}
+        self._set(0, shares)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """What holds now."""
+        return self.log[-1][1]
+
+    def batch(self, step: int) -> Batch:
+        """The next `size` windows."""
+        if step in self._replay:
+            self._set(step, self._replay[step])
+        names = [self._next() for _ in range(self.size)]
+        parts = []
+        for name in names:
+            turn, place = divmod(self._drawn[name], len(self.groups[name]))
+            self._drawn[name] += 1
+            parts.append(self.groups[name].take([self._order(name, turn)[place]]))
+        batches = [Batch.of(part, self.run.device) for part in parts]
+        return Batch(
+            torch.cat([b.inputs for b in batches]),
+            torch.cat([b.targets for b in batches]),
+            torch.cat([b.documents for b in batches]),
+            np.concatenate([b.records for b in batches]),
+            tuple(names),
+        )
+
+    def learn(self, seen: Seen, model: Decoder) -> None:
+        """Every `every` steps, ask the policy for new shares.
+
+        It is shown ``step``, ``tokens`` (drawn since it was last asked), ``losses`` and ``reference`` (mean nats per
+        token; groups that were not drawn are missing), ``shares`` and the ``model``, which it must not change.
+        """
+        if self.policy is None:
+            return
+        losses = seen.losses.sum(1).tolist()
+        reference = seen.reference.sum(1).tolist() if seen.reference is not None else [0.0] * len(losses)
+        tokens = (seen.batch.targets >= 0).sum(1).tolist()
+        for name, *row in zip(seen.batch.groups, losses, reference, tokens, strict=True):
+            self._sums[name] += row
+        if (seen.step + 1) % self.every == 0 and seen.step + 1 < self.steps:
+            told = {name: s for name, s in self._sums.items() if s[2] > 0}
+            shown: dict[str, Any] = {
+                "step": seen.step + 1,
+                "tokens": {name: int(s[2]) for name, s in told.items()},
+                "losses": {name: float(s[0] / s[2]) for name, s in told.items()},
+                "shares": dict(self.shares),
+                "model": model,
+            }
+            if seen.reference is not None:
+                shown["reference"] = {name: float(s[1] / s[2]) for name, s in told.items()}
+            shares, self._inner = self.policy.step(self._inner, shown, self.run.at("online", seen.step))
+            self._set(seen.step + 1, shares)
+            self._sums = {name: np.zeros(3) for name in self.groups}
+
+    def state(self) -> Any:
+        """See `Stateful`."""
+        return (self._inner, list(self.log), dict(self._owed), dict(self._drawn), dict(self._sums))
+
+    def load(self, state: Any) -> None:
+        """See `Stateful`."""
+        self._inner, self.log, self._owed, self._drawn, self._sums = state
+
+    def _set(self, step: int, shares: Mapping[str, float]) -> None:
+        wanted = {name: float(shares.get(name, 0.0)) for name in self.groups}
+        total = sum(wanted.values())
+        if not (total > 0 and all(np.isfinite(s) and s >= 0 for s in wanted.values())):
+            raise ValueError(f"shares must be at least 0 and give some group weight; got {dict(shares)} at step {step}")
+        if abs(total - 1) > 1e-9:  # what is a share already stays as it is to the bit, or a replay would drift
+            wanted = {name: share / total for name, share in wanted.items()}
+        if self.log and self.log[-1][0] == step:
+            self.log.pop()
+        self.log.append((step, wanted))
+
+    def _next(self) -> str:
+        for name, share in self.shares.items():
+            self._owed[name] += share
+        name = max((n for n in self._owed if self.shares[n] > 0), key=self._owed.__getitem__)
+        self._owed[name] -= 1.0
+        return name
+
+    def _order(self, name: str, turn: int) -> npt.NDArray[np.int64]:
+        """The order of a group's windows when they are read for the nth time; the first time as they come."""
+        if (name, turn) not in self._orders:
+            n = len(self.groups[name])
+            self._orders = {key: order for key, order in self._orders.items() if key[0] != name}
+            self._orders[name, turn] = np.arange(n) if turn == 0 else self.run.rng("again", name, turn).permutation(n)
+        return self._orders[name, turn]

@@ -1,0 +1,102 @@
+"""TinyLm: a small transformer trained on the plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from tilth.core import Curve, CurveProof, Goal, Plan, Pool, Run
+from tilth.core.errors import MissingExtra
+from tilth.models.batches import Windows, reading_order, windows, windows_to_score
+from tilth.proofs._text import encoded_sample, scored_items, tokenizer_for
+
+if TYPE_CHECKING:
+    from tilth.models.transformer import Decoder
+
+__all__ = ["TinyLm"]
+
+
+class TinyLm(CurveProof):
+    """Bits per byte of the holdout under a small transformer trained on the plan from scratch.
+
+    Each trial reads at most `tokens` tokens of the plan, whole records with their repeats, so the plan's epochs are
+    kept; so are its phases and ranks. Of a text the text is scored, of an instruction the assistant's answer given
+    the question, of other kinds what signals read of them. Results are the same to the bit however many workers run:
+    a trial uses one thread, and two at a time are faster than two threads each. Cost: half a minute a trial of the
+    default size on one core. Trap: after 500 k tokens a model knows words and short phrases; what takes long training
+    to pay off, such as reasoning or rare facts, it cannot show, and it favours text that is easy to learn.
+    Source: small proxies as in RegMix (Liu et al. 2024, arXiv 2407.01492), here smaller still.
+
+    >>> from tilth.core import Plan, Run
+    >>> from tilth.probes.planted_mixture import PlantedMixture
+    >>> world = PlantedMixture(words=50).build(400, Run())
+    >>> start, (right, wrong) = Plan.everything(world.pool, world.goal.budget), ("abcd", "dcba")
+    >>> plans = [PlantedMixture.planned(start, dict(zip(names, [0.6, 0.3, 0.1, 0.0]))) for names in (right, wrong)]
+    >>> proof = TinyLm(depth=1, tokens=5000, vocab=300, context=64, points=2)
+    >>> losses = [proof.trial(plan, world.pool, world.goal, Run()).mean() for plan in plans]
+    >>> bool(losses[0] < losses[1])  # the target is mostly of source a
+    True
+    """
+
+    depth: int = Field(3, ge=1, le=12, description="layers; also sets width and learning rate: 3 is 0.33 M parameters")
+    tokens: int = Field(500_000, ge=1000, description="tokens of the plan read in one trial")
+    vocab: int = Field(2048, ge=257, le=65_000, description="ids of the tokenizer trained on the pool")
+    context: int = Field(256, ge=16, le=4096, description="tokens of a window")
+    batch: int = Field(4, ge=1, le=1024, description="windows of a step")
+    points: int = Field(4, ge=1, le=100, description="measurements of the holdout on the way, the last at the end")
+    longest: int = Field(1000, ge=16, description="characters of a holdout item that are scored, from its beginning")
+    apart: bool = Field(True, description="documents in one window do not attend to one another")
+
+    @property
+    def needs(self) -> Sequence[str]:
+        return ("id", "text", "source")
+
+    def smaller(self) -> Self:
+        """Half the tokens."""
+        return self.model_copy(update={"tokens": max(1000, self.tokens // 2)})
+
+    def curve(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Curve:
+        try:
+            import torch  # noqa: F401
+        except ImportError:
+            raise MissingExtra("tiny_lm needs torch. Install it: pip install 'tilth[torch]'.") from None
+        from tilth.models.checkpoint import Checkpoint
+        from tilth.models.feeds import Fixed
+        from tilth.models.optim import Options
+        from tilth.models.train import generator, threads, train_lm
+        from tilth.models.transformer import Config, build
+
+        tokenizer = tokenizer_for(pool, self.vocab)
+        items = scored_items(goal.holdout, tokenizer, self.longest, self.context)
+        held = windows_to_score(items.offsets, items.ids, self.context, 0, items.counted)
+        rows, offsets, ids = encoded_sample(plan, pool, tokenizer, self.tokens, run)
+        order = reading_order(plan.repeats[rows], run.rng("order"), plan.phase[rows], plan.rank[rows])
+        read = windows(offsets, ids, order, self.context, 0, self.tokens)
+        config = Config.of_depth(self.depth, tokenizer.vocab_size, self.context)
+        options = Options(rate=config.rate, batch=self.batch)
+        with threads(1):
+            model = build(config, generator(run.rng("init"))).to(run.device)
+            measure = partial(_bits_per_byte, held=held, size=items.size, device=run.device)
+            save = None
+            if run.scratch is not None:
+                made = (self.fingerprint(), model, options, read.inputs, held.inputs, held.targets, items.size)
+                save = Checkpoint(run.scratch).keyed(*made)
+            feed = Fixed(read, self.batch, run.device)
+            trained = train_lm(
+                model, feed, options, apart=self.apart, measure=measure, points=self.points, save=save
+            )  # fmt: skip
+        assert trained.curve is not None
+        return trained.curve
+
+
+def _bits_per_byte(model: Decoder, held: Windows, size: npt.NDArray[np.int64], device: str) -> npt.NDArray[np.float64]:
+    from tilth.models.train import record_losses
+
+    nats, _ = record_losses(model, held, device=device)
+    return nats / math.log(2) / np.maximum(size, 1)
