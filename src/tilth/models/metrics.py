@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["calibration_error", "exact_match", "macro_f1", "normalised", "pair_accuracy"]
+__all__ = ["Law", "calibration_error", "exact_match", "linear_law", "macro_f1", "normalised", "pair_accuracy"]
 
 Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Law:
+    """A straight line through points: ``score = intercept + slope * loss``, and how well it fits."""
+
+    slope: float
+    intercept: float
+    pearson: float
+    error: float
+    """Root mean square of the residuals."""
+
+
+def linear_law(losses: npt.ArrayLike, scores: npt.ArrayLike) -> Law:
+    """The least-squares line of tasks' scores on losses, such as bits per character, over a family of models.
+
+    >>> law = linear_law([1.0, 2.0, 3.0], [0.9, 0.7, 0.5])
+    >>> round(law.slope, 3), round(law.intercept, 3), round(law.pearson, 3)
+    (-0.2, 1.1, -1.0)
+    """
+    x, y = np.asarray(losses, np.float64), np.asarray(scores, np.float64)
+    slope, intercept = np.polyfit(x, y, 1)
+    residual = y - (intercept + slope * x)
+    pearson = np.corrcoef(x, y)[0, 1]
+    return Law(float(slope), float(intercept), float(pearson), float(np.sqrt((residual**2).mean())))
 
 
 def macro_f1(predicted: npt.ArrayLike, truth: npt.ArrayLike, classes: int) -> float:
