@@ -27,5 +27,7 @@ def test_calibration_error_finds_overconfidence_and_no_more() -> None:
 
 def test_pairs_and_exact_matches() -> None:
     assert pair_accuracy([1.0, -2.0, 0.0, 3.0]) == 0.625
-    assert exact_match(" The Soil.", "soil")
-    assert not exact_match("soils", "soil")
+    assert exact_match(" The Soil.", "soil", loose=True)
+    assert not exact_match("soils", "soil", loose=True)
+    assert exact_match(" 12\n", "12")
+    assert not exact_match("-1.5", "15")
