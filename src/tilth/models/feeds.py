@@ -28,6 +28,7 @@ class Batch:
     Attributes:
         inputs, targets, documents: (B, T), see `Windows`.
         records: (B, T) the record of each position, -1 where it is filling.
+        readings: (B, T) a number that grows with every reading of a record; a record cut by a window's border keeps it.
         groups: the group of each row; empty where there are none.
     """
 
@@ -35,14 +36,16 @@ class Batch:
     targets: Tensor
     documents: Tensor
     records: npt.NDArray[np.int64]
+    readings: npt.NDArray[np.int64]
     groups: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, windows: Windows, device: str, groups: tuple[str, ...] = ()) -> Batch:
-        """The windows as tensors."""
+    def of(cls, windows: Windows, device: str, turn: int = 0) -> Batch:
+        """The windows as tensors, when they are read for the nth time, counted from 0."""
         arrays = (windows.inputs, windows.targets, windows.documents)
         inputs, targets, documents = (torch.from_numpy(a.astype(np.int64)).to(device) for a in arrays)
-        return cls(inputs, targets, documents, windows.records, groups)
+        readings = windows.documents.astype(np.int64) + turn * windows.order.size
+        return cls(inputs, targets, documents, windows.records, readings)
 
 
 @dataclass(frozen=True)
@@ -138,17 +141,18 @@ class Mixed:
         if step in self._replay:
             self._set(step, self._replay[step])
         names = [self._next() for _ in range(self.size)]
-        parts = []
+        batches = []
         for name in names:
             turn, place = divmod(self._drawn[name], len(self.groups[name]))
             self._drawn[name] += 1
-            parts.append(self.groups[name].take([self._order(name, turn)[place]]))
-        batches = [Batch.of(part, self.run.device) for part in parts]
+            window = self.groups[name].take([self._order(name, turn)[place]])
+            batches.append(Batch.of(window, self.run.device, turn))
         return Batch(
             torch.cat([b.inputs for b in batches]),
             torch.cat([b.targets for b in batches]),
             torch.cat([b.documents for b in batches]),
             np.concatenate([b.records for b in batches]),
+            np.concatenate([b.readings for b in batches]),
             tuple(names),
         )
 

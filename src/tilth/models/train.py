@@ -1,7 +1,8 @@
 """Training loops as plain functions: weights in, losses out.
 
-`descend` is the one loop; `train_lm` feeds it a language model. The trainers of answers, pairs, labels, soft labels and
-passages stand on the same loop in `tune`. A run that was cut resumes from its `Checkpoint` and ends with the same bits.
+`descend` is the one loop; `train_lm` feeds it a language model, `train_examples` anything
+whose examples have losses of their own. The trainers of answers, pairs, labels, soft labels and passages in
+`tune` stand on them. A run that was cut resumes from its `Checkpoint` and ends with the same bits.
 """
 
 from __future__ import annotations
@@ -23,7 +24,16 @@ from tilth.models.feeds import Batch, Feed, Seen
 from tilth.models.optim import Options, optimizer, schedule
 from tilth.models.transformer import Decoder
 
-__all__ = ["Trained", "descend", "generator", "record_losses", "threads", "train_lm"]
+__all__ = [
+    "Examples",
+    "Trained",
+    "descend",
+    "generator",
+    "record_losses",
+    "threads",
+    "train_examples",
+    "train_lm",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -181,6 +191,72 @@ class _Path:
         training = [self.means[a:b].mean() for a, b in zip(starts, self.stops, strict=True)]
         read = self.tokens[np.asarray(self.stops) - 1]
         return Curve(read, np.stack(self.found), np.array(training))
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What was measured at one step of `train_examples`.
+
+    Attributes:
+        records: (B,) which examples.
+        losses: (B,) their losses; detached.
+        extra: whatever else the trainer measured: a classifier's scores, a preference's reward margins.
+    """
+
+    step: int
+    records: npt.NDArray[np.int64]
+    losses: Tensor
+    extra: Tensor | None = None
+
+
+def train_examples(
+    model: nn.Module,
+    losses_of: Callable[[npt.NDArray[np.int64]], tuple[Tensor, Tensor | None]],
+    order: npt.NDArray[np.int64],
+    options: Options,
+    *,
+    measure: Callable[[], Floats] | None = None,
+    points: int = 4,
+    weigh: Callable[[Examples], Tensor] | None = None,
+    watch: Callable[[Examples], None] | None = None,
+    save: Checkpoint | None = None,
+) -> Trained:
+    """Train on examples in the order given, `options.batch` a step; the loss is their mean, or weighted mean.
+
+    Args:
+        losses_of: the losses (B,) of some examples, and what else `watch` is to see.
+        order: which example is read at each place; see `batches.reading_order`.
+        measure: losses of the holdout's items, taken at `points` places, the last at the end.
+        weigh: weights (B,) from what was just measured.
+        watch: called after each step; what it gathers is saved with the run if it is `Stateful`.
+    """
+    steps = -(-len(order) // options.batch)
+    path = _Path(steps, points if measure is not None else 0)
+    seen: list[Examples] = []
+
+    def loss_of(step: int) -> Tensor:
+        rows = order[step * options.batch : (step + 1) * options.batch]
+        losses, extra = losses_of(rows)
+        seen[:] = [Examples(step, rows, losses.detach(), None if extra is None else extra.detach())]
+        path.tokens[step] = min((step + 1) * options.batch, len(order))
+        path.means[step] = float(seen[0].losses.mean())
+        if weigh is None:
+            return losses.mean()
+        weights = weigh(seen[0])
+        return (losses * weights).sum() / weights.sum().clamp(min=1e-9)
+
+    def after(step: int) -> None:
+        if watch is not None:
+            watch(seen[0])
+        if measure is not None and step + 1 in path.stops:
+            model.eval()
+            path.found.append(measure())
+            model.train()
+
+    carried: list[Stateful] = [path]
+    carried += [watch] if isinstance(watch, Stateful) else []
+    losses = descend(model, loss_of, steps, options, after=after, save=save, carried=carried)
+    return Trained(losses, path.tokens, path.curve() if measure is not None and steps else None)
 
 
 @torch.no_grad()

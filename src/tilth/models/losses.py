@@ -1,0 +1,62 @@
+"""Losses of tuning, each the formula of its paper and nothing else."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["distillation_losses", "dpo_losses", "info_nce_losses"]
+
+
+def dpo_losses(
+    chosen: Tensor, rejected: Tensor, reference_chosen: Tensor, reference_rejected: Tensor, beta: float = 0.1
+) -> tuple[Tensor, Tensor]:
+    """Direct preference optimisation: minus the log-sigmoid of the implicit reward's margin, and that margin.
+
+    The implicit reward of an answer is beta times how much likelier, in nats, the model makes it than the reference
+    does. Source: Rafailov et al. 2023, arXiv 2305.18290, equation 7.
+
+    Args:
+        chosen, rejected: (B,) log-probabilities of whole answers, summed over their tokens.
+
+    >>> losses, margins = dpo_losses(*(torch.tensor([x]) for x in (-3.0, -5.0, -4.0, -4.0)), beta=0.5)
+    >>> round(margins.item(), 4), round(losses.item(), 4)
+    (1.0, 0.3133)
+    """
+    margins = beta * ((chosen - reference_chosen) - (rejected - reference_rejected))
+    return -F.logsigmoid(margins), margins
+
+
+def distillation_losses(logits: Tensor, ids: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """T squared times KL(teacher || student), both at temperature T, (n,).
+
+    The teacher is known by its k largest logits; it is taken to give all its probability to these. Source: Hinton et
+    al. 2015, arXiv 1503.02531; the factor keeps gradients alike at any temperature.
+
+    Args:
+        logits: (n, V) of the student.
+        ids, teacher: (n, k) the teacher's likeliest ids and their logits; k = V is the exact divergence.
+    """
+    wanted = F.log_softmax(teacher / temperature, -1)
+    found = F.log_softmax(logits / temperature, -1).gather(-1, ids)
+    return (wanted.exp() * (wanted - found)).sum(-1) * temperature**2
+
+
+def info_nce_losses(
+    queries: Tensor, passages: Tensor, positive: Tensor, temperature: float = 0.05, excluded: Tensor | None = None
+) -> Tensor:
+    """Minus the log-probability that each query picks its own passage among all of them, (B,).
+
+    Source: van den Oord et al. 2018, arXiv 1807.03748; with in-batch negatives as in Karpukhin et al. 2020, 2004.04906.
+
+    Args:
+        queries, passages: (B, D) and (P, D); similarity is their inner product over `temperature`.
+        positive: (B,) the place of each query's own passage.
+        excluded: (B, P) passages a query must not be told apart from, such as copies of its own.
+    """
+    scores = queries @ passages.T / temperature
+    if excluded is not None:
+        own = F.one_hot(positive, passages.shape[0]).to(torch.bool)
+        scores = scores.masked_fill(excluded & ~own, float("-inf"))
+    return F.cross_entropy(scores, positive, reduction="none")
