@@ -21,7 +21,7 @@ from tilth.proofs.sft import Sft
 CROPS = ["oats", "rye", "flax", "peas", "kale", "corn"]
 FARMS = [f"{a}{b}" for a in ("nor", "sud", "ost", "wes") for b in ("ham", "ton", "by", "wick")]
 ASK = ["what grows in {}?", "tell me the crop of {}.", "{} is sown with?"]
-PROOF = Sft(depth=1, tokens=24_000, vocab=360, context=64, batch=4)
+PROOF = Sft(depth=1, tokens=50_000, vocab=360, context=64, batch=4)
 
 
 def turns(asked: str, said: str) -> list[dict[str, str]]:
@@ -50,7 +50,7 @@ def world(size: int = 900) -> tuple[TablePool, Goal, np.ndarray]:
 
 def halves(pool: TablePool, goal: Goal, good: np.ndarray) -> tuple[Plan, Plan]:
     start = Plan.everything(pool, goal.budget)
-    times = np.full(len(start), 3)
+    times = np.full(len(start), 6)
     return tuple(  # type: ignore[return-value]
         start.revised({"use": "test"}, "half", keep=half, repeats=times) for half in (good, ~good)
     )
@@ -59,7 +59,7 @@ def halves(pool: TablePool, goal: Goal, good: np.ndarray) -> tuple[Plan, Plan]:
 def test_right_answers_in_the_plan_beat_wrong_ones() -> None:
     pool, goal, good = world()
     losses = [PROOF.trial(plan, pool, goal, Run()) for plan in halves(pool, goal, good)]
-    assert losses[0].mean() < -0.3, "right answers are the likelier ones"
+    assert losses[0].mean() < -1, "right answers are the likelier ones"
     assert losses[1].mean() > -0.1, "a model taught wrong answers does not know the right ones"
     assert (losses[0] < losses[1]).mean() > 0.9
 
@@ -133,8 +133,8 @@ def test_wrong_answers_of_a_wrong_kind_and_items_without_any() -> None:
 
 def test_repeats_are_read_and_the_limit_holds() -> None:
     pool, goal, good = world(300)
-    once = halves(pool, goal, good)[0]
-    more = once.revised({"use": "test"}, "more", repeats=once.repeats * 4)
-    big = PROOF.model_copy(update={"tokens": 200_000})
+    more = halves(pool, goal, good)[0]
+    once = more.revised({"use": "test"}, "once", repeats=more.repeats // 6)
+    big = PROOF.model_copy(update={"tokens": 100_000})
     assert big.trial(more, pool, goal, Run()).mean() < big.trial(once, pool, goal, Run()).mean()
-    assert [big.smaller().tokens, PROOF.smaller().tokens] == [100_000, 12_000]
+    assert [big.smaller().tokens, PROOF.smaller().tokens] == [50_000, 25_000]

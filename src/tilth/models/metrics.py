@@ -85,6 +85,12 @@ def normalised(text: str) -> str:
     return " ".join(word for word in kept.split() if word not in ("a", "an", "the"))
 
 
-def exact_match(said: str, wanted: str) -> bool:
-    """Whether an answer is the wanted one once both are `normalised`."""
-    return normalised(said) == normalised(wanted)
+def exact_match(said: str, wanted: str, loose: bool = False) -> bool:
+    """Whether two answers are the same, white space aside.
+
+    Args:
+        loose: compare them `normalised`. Not for numbers: without punctuation -1.5 is 15.
+    """
+    if loose:
+        return normalised(said) == normalised(wanted)
+    return said.split() == wanted.split()
