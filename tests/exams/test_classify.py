@@ -108,3 +108,20 @@ def test_what_has_no_label() -> None:
         Classify().trial(Plan.everything(none, goal.budget), none, goal, Run())
     with pytest.raises(BadInput, match="item 0 has none"):
         Classify().trial(start, pool, Goal(none, none, goal.budget), Run())
+
+
+def test_a_transformer_tells_them_apart_too() -> None:
+    probe = LabelNoise(flip=0.3, classes=2, words=10, clarity=0.5)
+    pool = probe.build(500, Run(seed=1)).pool
+    held = probe.build(100, Run(seed=2)).pool
+    right = [t["label"] for t in held.column("truth").to_pylist()]
+    holdout = TablePool(pa.table({"text": held.column("text"), "label": right}), "labeled")
+    goal = Goal(holdout, holdout, Budget(350, "records"))
+    flipped = np.array([t["flipped"] for t in pool.column("truth").to_pylist()])
+    start = Plan.everything(pool, goal.budget)
+    proof = Classify(model="transformer", depth=1, vocab=600, context=48, passes=4)
+    share = np.random.default_rng(0).random(len(start)) < 0.7
+    clean, random = (proof.trial(kept(start, keep), pool, goal, Run()) for keep in (~flipped, share))
+    assert clean.mean() < 0.45 < np.log(2)
+    assert clean.mean() < random.mean() - 0.1
+    assert (clean == proof.trial(kept(start, ~flipped), pool, goal, Run())).all()
