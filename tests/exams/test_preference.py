@@ -12,7 +12,7 @@ from tilth.models.metrics import pair_accuracy
 from tilth.models.tokenizer import Tokenizer
 from tilth.proofs.preference import Preference, _pairs
 
-PROOF = Preference(depth=1, tokens=25_000, vocab=400, context=48, batch=8)
+PROOF = Preference(depth=1, tokens=25_000, vocab=400, context=48, batch=8, slower=0.1)  # few steps
 KIND = ["gladly", "with pleasure", "of course", "right away"]
 CURT = ["find it yourself", "not now", "why ask me", "go away"]
 ASKED = ["open the {}?", "mend the {}?", "bring the {}?", "paint the {}?"]

@@ -28,10 +28,11 @@ class Preference(Proof):
     A transformer is trained from scratch on the plan's chosen answers, then tuned by direct preference optimisation on
     its pairs and held to what it was before. The reward of an answer is `beta` times how much likelier tuning made it;
     the margin is the chosen answer's reward less the rejected one's. `margins` gives the margins themselves, whose
-    mean and `metrics.pair_accuracy` are what papers report. Cost: a minute a trial of the default size on one core.
-    Trap: the loss sees the margin alone: a model can prefer rightly and write badly, and a plan whose chosen answers
-    are merely longer teaches length, so hold the holdout's lengths alike. Source: Rafailov et al. 2023,
-    arXiv 2305.18290, equation 7; beta 0.1 is theirs.
+    mean and `metrics.pair_accuracy` are what papers report. Cost: one to two minutes a trial of the default size on one
+    core. Trap: a loss above log 2 is a second stage that has memorised its pairs: lower `slower`. The loss sees the
+    margin alone: a model can prefer rightly and write badly, and a plan whose chosen answers are merely longer teaches
+    length, so hold the holdout's lengths alike. Source: Rafailov et al. 2023, arXiv 2305.18290, equation 7; beta 0.1
+    is theirs.
 
     >>> import pyarrow as pa
     >>> from tilth.core import Budget, Goal, Plan, Run, TablePool
@@ -44,7 +45,7 @@ class Preference(Proof):
     >>> goal, run = Goal(held, held, Budget(90, "records")), Run()
     >>> start = Plan.everything(pool, goal.budget)
     >>> plans = [start.revised({"use": "half"}, "x", keep=np.arange(180) // 90 == half) for half in (0, 1)]
-    >>> proof = Preference(depth=1, tokens=6000, vocab=300, context=32)
+    >>> proof = Preference(depth=1, tokens=6000, vocab=300, context=32, slower=0.1)
     >>> right, wrong = (proof.trial(plan, pool, goal, run).mean() for plan in plans)
     >>> bool(right < np.log(2) < wrong)
     True
@@ -59,7 +60,7 @@ class Preference(Proof):
     context: int = Field(256, ge=16, le=4096, description="tokens of prompt and answer; longer pairs are left out")
     batch: int = Field(8, ge=1, le=1024, description="windows of a step of the first stage, pairs of one of the second")
     beta: float = Field(0.1, gt=0, le=10, description="how dear it is to move away from the first stage's model")
-    slower: float = Field(0.1, gt=0, le=1, description="learning rate of the second stage, relative to the first")
+    slower: float = Field(0.02, gt=0, le=1, description="learning rate of the second stage, relative to the first")
 
     @property
     def needs(self) -> Sequence[str]:

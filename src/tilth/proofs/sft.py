@@ -24,7 +24,7 @@ class Sft(Proof):
     item's loss is minus the log-likelihood per byte of its last answer, less the mean of the same over the wrong
     answers it comes with; without wrong answers it is the first part alone. Negative is good: the right answer is the
     likelier one. Wrong answers are a list under `distractors`, a column of the holdout or a key of its ``meta``. Cost:
-    half a minute a trial of the default size on one core. Trap: a model this small learns formats and short
+    about a minute a trial of the default size on one core. Trap: a model this small learns formats and short
     associations, not skills; and likelihood per byte favours plans that answer in the holdout's style, which the
     wrong answers, being of one style with the right ones, take out. Source: ours; tuning on answers alone as usual.
 
