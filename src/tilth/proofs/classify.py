@@ -34,10 +34,11 @@ class Classify(Proof):
     passes over the plan's records, each as often as the plan repeats it; a thousand fits are affordable. Or it is a
     small transformer encoder trained from scratch, with ``model: transformer``. Classes are those of the pool and of
     the holdout, so a class that a plan dropped costs it the nats it should. Records without a label teach nothing.
-    Cost: 0.2 s a trial of 10,000 sentences; the transformer about half a minute a pass over them. Trap: neither knows a meaning
-    that the plan does not teach, so what helps them may not help a pretrained model; and after many passes they have
-    memorised wrong labels, which log-loss punishes more than accuracy does: look at `predict` with `metrics.macro_f1`
-    and `metrics.calibration_error` before you conclude. Source: ours; the loss is the cross-entropy classifiers learn.
+    Cost: 0.2 s a trial of 10,000 sentences; the transformer half a minute a pass over them. Trap: neither knows a
+    meaning that the plan does not teach, so what helps them may not help a pretrained model; and after many passes
+    they have memorised wrong labels, which log-loss punishes more than accuracy does: look at `predict` with
+    `metrics.macro_f1` and `metrics.calibration_error` before you conclude. Source: ours; the loss is the cross-entropy
+    that classifiers learn by.
 
     >>> from tilth.core import Budget, Goal, Plan, Run, TablePool
     >>> from tilth.probes.label_noise import LabelNoise

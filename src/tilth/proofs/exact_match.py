@@ -21,9 +21,9 @@ class ExactMatch(Proof):
 
     Trained as in `sft`; then it answers by itself, the likeliest token at a time. For tasks whose answers can be
     checked: sums, labels, short facts. With `after` only what follows the last such mark is compared, so a derivation
-    may differ: ``after="####"`` for GSM8K. White space aside, answers must be equal. Cost: training, and a fifth of a
-    second per hundred answers. Trap: right or wrong tells less than a likelihood does, so it needs many more items to
-    find the same difference; decide on `sft`, report this. Source: ours.
+    may differ: ``after="####"`` for GSM8K. White space aside, answers must be equal. Cost: a little more than `sft`.
+    Trap: right or wrong tells less than a likelihood does, so it needs many more items to find the same difference;
+    decide on `sft`, report this. Source: ours.
 
     >>> import pyarrow as pa
     >>> from tilth.core import Budget, Goal, Plan, Run, TablePool
