@@ -215,3 +215,13 @@ def test_minilm_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PACKAGE", "no_such_package")
     with pytest.raises(MissingExtra, match=r"tilth\[encoder\]"):
         encoder("minilm", [], Run())
+
+
+def test_a_package_with_other_weights_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "other_weights" / "model").mkdir(parents=True)
+    (tmp_path / "other_weights" / "__init__.py").write_text("raise RuntimeError('the package must not be run')")
+    (tmp_path / "other_weights" / "model" / "model.safetensors").write_bytes(b"not the weights")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(module, "PACKAGE", "other_weights")
+    with pytest.raises(BadInput, match="are not those of all-MiniLM-L6-v2"):
+        encoder("minilm", [], Run())

