@@ -73,4 +73,9 @@ def _trees(mixtures: Floats, losses: Floats) -> Predict:
     )
     with threadpool_limits(1):  # few rows: threads mostly wait for each other, and on busy cores for minutes
         model.fit(mixtures, losses)
-    return lambda new: np.asarray(model.predict(new), np.float64)
+
+    def predict(new: Floats) -> Floats:
+        with threadpool_limits(1):
+            return np.asarray(model.predict(new), np.float64)
+
+    return predict
