@@ -232,15 +232,30 @@ def test_list_show_probe_init(built: Path, tmp_path: Path) -> None:
     assert "regmix" in {r["name"] for r in run(built, "list", "policies")}
     shown = tilth("show", "temperature_mix", cwd=built).stdout
     assert "temperature = 2.0  at least 1" in shown
-    world = run(built, "probe", "planted_mixture", "--size", "20", "--out", str(tmp_path / "w.jsonl"))
-    assert world["records"] == 20
-    assert len((tmp_path / "w.jsonl").read_text().splitlines()) == 20
     files = [str(DATA / f"{n}.jsonl.zst") for n in ("law", "health", "target", "holdout")]
     written = tilth("init", *files, "--budget", "50k tokens", cwd=tmp_path)
     assert written.returncode == 0, written.stderr
     (tmp_path / "made.yaml").write_text(written.stdout)
     done = tilth("build", "made.yaml", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_probe_writes_its_whole_world(built: Path, tmp_path: Path) -> None:
+    for name, parts in {
+        "planted_mixture": {"pool", "target", "holdout"},
+        "explanations": {"pool", "more-test"},
+        "label_noise": {"pool"},
+    }.items():
+        told = run(built, "probe", name, "--size", "40", "--seed", "3", "--out", str(tmp_path / name))
+        assert told["records"] == told["pools"]["pool"]["records"] == 40
+        assert {p.stem for p in (tmp_path / name).iterdir()} == parts == {*told["pools"]}
+        for part in told["pools"].values():
+            rows = [json.loads(line) for line in Path(part["file"]).read_text().splitlines()]
+            assert len(rows) == part["records"] > 0
+    assert "truth" in json.loads((tmp_path / "label_noise/pool.jsonl").read_text().splitlines()[0])
+    refused = tilth("probe", "label_noise", "--out", "recipe.yaml", cwd=built)
+    assert refused.returncode == 2
+    assert "names a folder" in refused.stderr
 
 
 @pytest.mark.parametrize(
