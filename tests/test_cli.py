@@ -7,10 +7,17 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from tilth.core import Budget, Goal, Losses, Plan, Pool, Run
+from tilth.estimate import trial_seconds
+from tilth.probes.planted_mixture import PlantedMixture
+from tilth.proofs.ngram import Ngram
 
 DATA = Path(__file__).parents[1] / "examples" / "data"
 RECIPE = """
@@ -146,6 +153,30 @@ def test_a_dry_run_tells_and_runs_nothing(built: Path) -> None:
     assert told["peak_memory_mb"] > 100
     assert told["disk_mb"] >= 1
     assert not (built / "build/dry").exists()
+
+
+def test_a_dry_run_tries_a_dear_proof_at_small_scales_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Ngram):
+        """A trial takes 3 s and, at full scale, 64 more, on a clock of its own; nothing is trained."""
+
+        def trial(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Losses:
+            clock[0] += 3 + 64 * min(self.tokens, plan.amount) / 320_000
+            tried.append(self.tokens)
+            return np.zeros(goal.holdout.count)
+
+    clock, tried = [0.0], []  # type: list[float], list[int]
+    monkeypatch.setattr("tilth.estimate.time.monotonic", lambda: clock[0])
+    world = PlantedMixture().build(2000, Run())
+    assert world.goal is not None
+    goal = replace(world.goal, budget=Budget(10_000_000))
+    plan = Plan.everything(world.pool, goal.budget)
+    seconds, scale = trial_seconds(Slow(tokens=320_000), plan, world.pool, goal, 5, Run())
+    assert tried == [5000, 20_000, 80_000]  # once to warm up; at 1/16 and 1/4
+    assert scale == 1 / 4
+    assert seconds == pytest.approx(67, rel=0.1)
+    clock[0], tried[:] = 0.0, []
+    few = replace(goal, budget=Budget(100_000))  # 20,000 tokens a seed: most of the limit is never read
+    assert trial_seconds(Slow(tokens=320_000), plan, world.pool, few, 5, Run())[0] == pytest.approx(7, rel=0.2)
 
 
 def test_variance_says_where_noise_comes_from(built: Path) -> None:

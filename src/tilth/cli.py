@@ -425,7 +425,7 @@ def probe(
     size: Annotated[int, typer.Option(min=1, help="records")] = 1000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="write the world into this folder as JSONL, truth included; a file for each pool")
+        Path | None, typer.Option(help="write the world into this folder: its pools as JSONL, truth included")
     ] = None,
     as_json: Json = False,
 ) -> None:
