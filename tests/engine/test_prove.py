@@ -171,6 +171,23 @@ def test_a_headline_tells_a_share_only_of_a_positive_quantity(world: World, tmp_
     assert "bits per byte, 95 % interval [" in perfect.headline  # a share of nothing is none
 
 
+class Uneven(Steps):
+    """Curves of one seed that end before those of the other begin."""
+
+    def curve(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Curve:
+        found = super().curve(plan, pool, goal, run)
+        return Curve(found.tokens * (1000 if run.place[-1] == 1 else 1), found.losses, found.training)
+
+
+def test_curves_without_a_common_range_cost_no_verdict(world: World, tmp_path: Path) -> None:
+    assert world.goal is not None
+    rivals = {"random": random(world, 1)}
+    good = PROBE.planned(start(world), BEST)
+    made = prove(Uneven(), good, rivals, world.pool, world.goal, tmp_path, seeds=2)
+    assert made.call("random") == "better"
+    assert not made.evidence.reach
+
+
 def test_nothing_unfinished_is_left_after_a_proof(world: World, tmp_path: Path) -> None:
     assert world.goal is not None
     left = tmp_path / "unfinished" / "0123456789abcdef.checkpoint"  # of a trial of another plan that was killed
