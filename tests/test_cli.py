@@ -7,10 +7,17 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from tilth.core import Budget, Goal, Losses, Plan, Pool, Run
+from tilth.estimate import trial_seconds
+from tilth.probes.planted_mixture import PlantedMixture
+from tilth.proofs.ngram import Ngram
 
 DATA = Path(__file__).parents[1] / "examples" / "data"
 RECIPE = """
@@ -148,6 +155,30 @@ def test_a_dry_run_tells_and_runs_nothing(built: Path) -> None:
     assert not (built / "build/dry").exists()
 
 
+def test_a_dry_run_tries_a_dear_proof_at_small_scales_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Ngram):
+        """A trial takes 3 s and, at full scale, 64 more, on a clock of its own; nothing is trained."""
+
+        def trial(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Losses:
+            clock[0] += 3 + 64 * min(self.tokens, plan.amount) / 320_000
+            tried.append(self.tokens)
+            return np.zeros(goal.holdout.count)
+
+    clock, tried = [0.0], []  # type: list[float], list[int]
+    monkeypatch.setattr("tilth.estimate.time.monotonic", lambda: clock[0])
+    world = PlantedMixture().build(2000, Run())
+    assert world.goal is not None
+    goal = replace(world.goal, budget=Budget(10_000_000))
+    plan = Plan.everything(world.pool, goal.budget)
+    seconds, scale = trial_seconds(Slow(tokens=320_000), plan, world.pool, goal, 5, Run())
+    assert tried == [5000, 20_000, 80_000]  # once to warm up; at 1/16 and 1/4
+    assert scale == 1 / 4
+    assert seconds == pytest.approx(67, rel=0.1)
+    clock[0], tried[:] = 0.0, []
+    few = replace(goal, budget=Budget(100_000))  # 20,000 tokens a seed: most of the limit is never read
+    assert trial_seconds(Slow(tokens=320_000), plan, world.pool, few, 5, Run())[0] == pytest.approx(7, rel=0.2)
+
+
 def test_variance_says_where_noise_comes_from(built: Path) -> None:
     told = run(built, "variance", "recipe.yaml", "--init", "2", "--order", "1", "--subset", "2", "--workers", "1")
     assert told["levels"] == {"init": 2, "subset": 2, "item": 71}
@@ -232,15 +263,30 @@ def test_list_show_probe_init(built: Path, tmp_path: Path) -> None:
     assert "regmix" in {r["name"] for r in run(built, "list", "policies")}
     shown = tilth("show", "temperature_mix", cwd=built).stdout
     assert "temperature = 2.0  at least 1" in shown
-    world = run(built, "probe", "planted_mixture", "--size", "20", "--out", str(tmp_path / "w.jsonl"))
-    assert world["records"] == 20
-    assert len((tmp_path / "w.jsonl").read_text().splitlines()) == 20
     files = [str(DATA / f"{n}.jsonl.zst") for n in ("law", "health", "target", "holdout")]
     written = tilth("init", *files, "--budget", "50k tokens", cwd=tmp_path)
     assert written.returncode == 0, written.stderr
     (tmp_path / "made.yaml").write_text(written.stdout)
     done = tilth("build", "made.yaml", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_probe_writes_its_whole_world(built: Path, tmp_path: Path) -> None:
+    for name, parts in {
+        "planted_mixture": {"pool", "target", "holdout"},
+        "explanations": {"pool", "more-test"},
+        "label_noise": {"pool"},
+    }.items():
+        told = run(built, "probe", name, "--size", "40", "--seed", "3", "--out", str(tmp_path / name))
+        assert told["records"] == told["pools"]["pool"]["records"] == 40
+        assert {p.stem for p in (tmp_path / name).iterdir()} == parts == {*told["pools"]}
+        for part in told["pools"].values():
+            rows = [json.loads(line) for line in Path(part["file"]).read_text().splitlines()]
+            assert len(rows) == part["records"] > 0
+    assert "truth" in json.loads((tmp_path / "label_noise/pool.jsonl").read_text().splitlines()[0])
+    refused = tilth("probe", "label_noise", "--out", "recipe.yaml", cwd=built)
+    assert refused.returncode == 2
+    assert "names a folder" in refused.stderr
 
 
 @pytest.mark.parametrize(

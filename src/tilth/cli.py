@@ -424,24 +424,49 @@ def probe(
     name: Annotated[str, typer.Argument(help="a probe's name, see `tilth list probes`")],
     size: Annotated[int, typer.Option(min=1, help="records")] = 1000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    out: Annotated[Path | None, typer.Option(help="write the world's records here as JSONL, truth included")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="write the world into this folder: its pools as JSONL, truth included")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Build a world whose truth is known, to try a method on.
 
-    Example: tilth probe planted_duplicates --size 2000 --out world.jsonl
+    With --out its pool is written as pool.jsonl, its goal, where it has one, as target.jsonl and holdout.jsonl, and
+    each further pool, such as the questions about a text's facts, as more-NAME.jsonl.
+
+    Example: tilth probe planted_mixture --size 2000 --out world
     """
     from tilth import catalog
     from tilth.core import Probe, Run
+    from tilth.engine.local import write_atomic
 
-    method = catalog.find(name)()
-    if not isinstance(method, Probe):
-        raise UsageError(f"{name!r} is a {method.noun()}, not a probe. `tilth list probes` lists them.")
-    pool = method.build(size, Run(seed=seed)).pool
-    rows = pool.table(pool.schema.names).to_pylist()
-    if out:
-        out.write_text("".join(json.dumps(r, ensure_ascii=False, default=str) + "\n" for r in rows), encoding="utf-8")
-    info = {"probe": name, "records": pool.count, "kind": pool.kind, "columns": pool.schema.names, "first": rows[:3]}
+    cls = catalog.find(name)
+    if not issubclass(cls, Probe):
+        raise UsageError(f"{name!r} is a {cls.noun()}, not a probe. `tilth list probes` lists them.")
+    if out and out.exists() and not out.is_dir():
+        raise UsageError(f"--out names a folder, one file for each of the world's pools; {out} is a file.")
+    world = cls().build(size, Run(seed=seed))
+    pools = {"pool": world.pool}
+    if world.goal is not None:
+        pools |= {"target": world.goal.target, "holdout": world.goal.holdout}
+    pools |= {f"more-{key}": pool for key, pool in world.more.items()}
+    for key, pool in pools.items():
+        if out:
+            rows = pool.table(pool.schema.names).to_pylist()
+            lines = "".join(json.dumps(r, ensure_ascii=False, default=str) + "\n" for r in rows)
+            write_atomic(out / f"{key}.jsonl", lines.encode())
+    info = {
+        "probe": name,
+        "records": world.pool.count,
+        "kind": world.pool.kind,
+        "columns": world.pool.schema.names,
+        "first": world.pool.take(range(min(3, world.pool.count)), world.pool.schema.names).to_pylist(),
+        "budget": str(world.goal.budget) if world.goal else None,
+        "pools": {
+            key: {"records": p.count, "kind": p.kind, "file": str(out / f"{key}.jsonl") if out else None}
+            for key, p in pools.items()
+        },
+    }
     _emit(info, as_json, json.dumps(info, indent=1, default=str, ensure_ascii=False))
 
 

@@ -13,9 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tilth.core.goal import Goal
 from tilth.core.plan import Plan
 from tilth.core.policy import Policy
-from tilth.core.pool import TablePool
+from tilth.core.pool import Pool, TablePool
+from tilth.core.proof import Proof
 from tilth.core.records import render, schema
 from tilth.core.run import Run
 from tilth.engine.apply import score_in_memory
@@ -24,18 +26,24 @@ from tilth.io.importer import chunks
 if TYPE_CHECKING:
     from tilth.build import Build
 
-__all__ = ["Forecast", "estimate"]
+__all__ = ["Forecast", "estimate", "trial_seconds"]
 
 SAMPLE = 256 << 10  # bytes of text read of each source
 PROCESS_MB = 350  # a process with Lance, Arrow and the kernels loaded
 FRAGMENT_MB = 4 * 32  # a fragment's text, its scores and what reading holds
 RECORD_BYTES = 160  # ids, plan and state per record in the main process
 IMPORT_MB_S = 40.0  # parsing and writing, per process
+HALVINGS, FIRST = 6, 4  # of the proof's scale at most; of the first trial that is timed
+ENOUGH = 2.0  # seconds of trials of different scales, after which no larger one is tried
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a build will take. Sizes come from a sample of each source, times from running each step on it."""
+    """What a build will take. Sizes come from a sample of each source, times from running each step on it.
+
+    Attributes:
+        proof_scale: the largest part of the proof's scale that was tried; its time is extrapolated from there.
+    """
 
     records: int
     tokens: int | None
@@ -45,6 +53,7 @@ class Forecast:
     steps: dict[str, float]
     peak_memory_mb: int
     disk_mb: int
+    proof_scale: float = 1.0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for ``--json``."""
@@ -54,12 +63,14 @@ class Forecast:
         """For people."""
         steps = ", ".join(f"{name} {minutes:.1f}" for name, minutes in self.steps.items())
         tokens = "" if self.tokens is None else f", about {self.tokens:,} tokens; the plan reads {self.plan_tokens:,}"
+        scaled = f"the proof's time from trials of up to 1/{1 / self.proof_scale:.0f} of its scale, to about twice it\n"
         return (
             f"pool     about {self.records:,} records, {self.text_mb:,.0f} MB of text{tokens}\n"
             f"time     about {self.minutes:.1f} minutes ({steps})\n"
             f"memory   about {self.peak_memory_mb:,} MB at most, all processes together\n"
             f"disk     about {self.disk_mb:,} MB under the output folder\n"
             f"nothing was run; estimates come from a sample of each source and are good to about a factor of 1.5"
+            + (f";\n{scaled}" if self.proof_scale < 1 else "")
         )
 
 
@@ -105,12 +116,10 @@ def estimate(job: Build, policies: Mapping[str, Policy] | None = None, trials: f
         count = float(np.nansum(sample.column("tokens.count").to_numpy()))
         tokens = round(count * scale)
         plan_tokens = min(job.goal.budget.amount, tokens * 4)
+    proof_scale = 1.0
     if job.proof is not None and job.goal is not None and job.recipe.proof is not None:
         plan = Plan.everything(sample, job.goal.budget)
-        job.proof.trial(plan, sample, job.goal, run)
-        began = time.monotonic()
-        job.proof.trial(plan, sample, job.goal, run)
-        once = time.monotonic() - began
+        once, proof_scale = trial_seconds(job.proof, plan, sample, job.goal, job.recipe.proof.seeds, run)
         # Every plan is tried at full and at half scale, and a trial of half the scale costs half.
         count = 1.5 * (len(job.recipe.proof.against) + 1) if policies is None else trials
         steps["proof"] = once * count * job.recipe.proof.seeds / workers / 60
@@ -128,7 +137,44 @@ def estimate(job: Build, policies: Mapping[str, Policy] | None = None, trials: f
         steps=steps,
         peak_memory_mb=round(memory),
         disk_mb=round(disk / 1e6),
+        proof_scale=proof_scale,
     )
+
+
+def trial_seconds(proof: Proof, plan: Plan, pool: Pool, goal: Goal, seeds: int, run: Run) -> tuple[float, float]:
+    """Seconds of one trial at full scale, and the largest part of the scale that was tried to know them.
+
+    From 1/16 of the scale up, until two trials are long enough to be measured or the sample too short for a larger one.
+    What a trial takes is a part that does not depend on its scale, such as measuring the holdout, and one in proportion
+    to it: two scales tell them apart. (Far smaller ones mislead: a run of two steps measures the holdout twice only.)
+
+    Args:
+        plan: all of the sample.
+    """
+    sizes = [proof]
+    while len(sizes) <= HALVINGS and (half := sizes[-1].smaller()).fingerprint() != sizes[-1].fingerprint():
+        sizes.append(half)
+    # A seed reads its piece of the plan, and of that no more than the proof's own limit.
+    read = min(goal.budget.amount / seeds, proof.describe().get(goal.budget.unit, float("inf")))
+    scales: list[float] = []
+    times: list[float] = []
+
+    def piece(halvings: int) -> Plan:
+        return plan.part(0, max(1, int(plan.amount * 2**halvings / read)), run.at("estimate"))
+
+    deepest = len(sizes) - 1
+    sizes[-1].trial(piece(deepest), pool, goal, run)  # imports, compiles kernels, fills caches
+    for halvings in sorted({*range(min(FIRST, deepest), -1, -2), 0}, reverse=True):
+        if times and (read / 2**halvings > plan.amount or (len(times) > 1 and sum(times) > ENOUGH)):
+            break
+        began = time.monotonic()
+        sizes[halvings].trial(piece(halvings), pool, goal, run)
+        times.append(time.monotonic() - began)
+        scales.append(0.5**halvings)
+    if len(times) == 1:
+        return times[0] / scales[0], scales[0]
+    slope = max(times[-1] - times[0], 0.0) / (scales[-1] - scales[0])
+    return min(times[-1] + slope * (1 - scales[-1]), times[-1] / scales[-1]), scales[-1]
 
 
 def _planning(policy: Policy, plan: Plan, sample: TablePool, job: Build) -> float:

@@ -310,7 +310,7 @@ def describe_method(cls: type[Method]) -> str:
     if issubclass(cls, Signal) and not any(f.is_required() for f in cls.model_fields.values()):
         lines.append("Columns: " + ", ".join(f"{cls.name()}.{n} ({t})" for n, t in cls().makes.items()))
     if issubclass(cls, (Signal, Policy)) and not any(f.is_required() for f in cls.model_fields.values()):
-        lines.append(f"Reads: {', '.join(cls().needs) or 'nothing'}")
+        lines.append(f"Reads: {', '.join(dict.fromkeys(cls().needs)) or 'nothing'}")
     lines.append(f"Paper: {cls.paper or 'none, see the text above'}; version {cls.version}")
     return "\n".join(lines)
 

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from tests.engine.toys import Steps
 
-from tilth.core import Plan, Run, World
+from tilth.core import Curve, Goal, Plan, Pool, Run, World
 from tilth.core.errors import BadRecipe
 from tilth.engine.local import Workers
 from tilth.engine.prove import Verdict, length_matched, prove
@@ -95,8 +96,6 @@ def test_half_the_scale_really_is_another_trial(world: World, tmp_path: Path) ->
 
 
 def test_length_matched_has_the_lengths_and_nothing_else_of_the_plan(world: World) -> None:
-    from dataclasses import replace
-
     rng = np.random.default_rng(0)
     begin = replace(start(world), sizes=rng.integers(10, 500, world.pool.count))
     long = begin.revised({"use": "t"}, "long ones", keep=begin.sizes > 300)
@@ -146,6 +145,56 @@ def test_a_verdict_says_whether_its_measure_tells_plans_apart(world: World, tmp_
     lines = "\n".join(verdict(world, good, rivals, tmp_path).trust())
     assert "of the variance between them is real" in lines
     assert "half the scale orders" in lines
+
+
+class Margins(Steps):
+    """`Steps` moved below zero, as the margins of a preference are."""
+
+    signed: ClassVar[bool] = True
+
+    def curve(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Curve:
+        found = super().curve(plan, pool, goal, run)
+        return Curve(found.tokens, found.losses - 2, found.training)
+
+
+def test_a_headline_tells_a_share_only_of_a_positive_quantity(world: World, tmp_path: Path) -> None:
+    assert world.goal is not None
+    good, rivals = PROBE.planned(start(world), BEST), {"random": random(world, 1)}
+    plain, margins = (
+        prove(proof, good, rivals, world.pool, world.goal, tmp_path, seeds=3) for proof in (Steps(), Margins())
+    )
+    share = 1 - plain.loss("plan") / plain.loss("random")
+    assert f"({share:.1%}), 95 % interval [" in plain.headline
+    assert margins.comparisons["random"].effect == pytest.approx(plain.comparisons["random"].effect)
+    assert "bits per byte, 95 % interval [" in margins.headline
+    perfect = replace(plain, losses={name: np.zeros_like(table) for name, table in plain.losses.items()})
+    assert "bits per byte, 95 % interval [" in perfect.headline  # a share of nothing is none
+
+
+class Uneven(Steps):
+    """Curves of one seed that end before those of the other begin."""
+
+    def curve(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Curve:
+        found = super().curve(plan, pool, goal, run)
+        return Curve(found.tokens * (1000 if run.place[-1] == 1 else 1), found.losses, found.training)
+
+
+def test_curves_without_a_common_range_cost_no_verdict(world: World, tmp_path: Path) -> None:
+    assert world.goal is not None
+    rivals = {"random": random(world, 1)}
+    good = PROBE.planned(start(world), BEST)
+    made = prove(Uneven(), good, rivals, world.pool, world.goal, tmp_path, seeds=2)
+    assert made.call("random") == "better"
+    assert not made.evidence.reach
+
+
+def test_nothing_unfinished_is_left_after_a_proof(world: World, tmp_path: Path) -> None:
+    assert world.goal is not None
+    left = tmp_path / "unfinished" / "0123456789abcdef.checkpoint"  # of a trial of another plan that was killed
+    left.parent.mkdir()
+    left.touch()
+    prove(Steps(), start(world), {"random": random(world, 1)}, world.pool, world.goal, tmp_path, seeds=2)
+    assert not left.parent.exists()
 
 
 def test_too_little_to_compare_is_refused(world: World, tmp_path: Path) -> None:

@@ -154,3 +154,10 @@ def test_what_cannot_be_done_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "a.jsonl").write_text('{"text": 1}\n')
     with pytest.raises(BadInput, match="line 1 has no text"):
         Domains(path=str(tmp_path)).build(10, Run())
+
+
+def test_a_compressed_file_of_several_frames_is_read_to_its_end(tmp_path: Path) -> None:
+    halves = ["".join(json.dumps({"text": f"{side} {i}"}) + "\n" for i in range(9)) for side in "ab"]
+    packed = b"".join(zstandard.ZstdCompressor().compress(half.encode()) for half in halves)
+    (tmp_path / "one.jsonl.zst").write_bytes(packed)
+    assert [r.text for r in domains._read(tmp_path)["one"]] == [f"{side} {i}" for side in "ab" for i in range(9)]

@@ -32,6 +32,8 @@ class Proof(Method):
 
     unit: ClassVar[str] = "bits per byte"
     """What a loss is, in words; lower is better."""
+    signed: ClassVar[bool] = False
+    """Whether a loss can be negative, as a margin is: then a share of it means nothing and none is told."""
     kinds: ClassVar[tuple[Kind, ...]] = KINDS
     """The kinds of pools it can train on."""
 

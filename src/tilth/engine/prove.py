@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -27,6 +28,8 @@ from tilth.engine.statistics import Comparison, benjamini_hochberg, compare, det
 __all__ = ["Outcome", "Trials", "Verdict", "curves_of", "length_matched", "losses_of", "power", "prove", "reason"]
 
 PLAN = "plan"
+UNFINISHED = "unfinished"
+"""The folder in which trials save themselves on their way."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Verdict:
         noise: standard deviation of the plan's mean loss between seeds.
         missing: baselines that could not be run, with the reason.
         evidence: signal to noise, agreement of scales, and tokens to reach each baseline where the proof has curves.
+        signed: whether a loss can be negative, so that no share of it is told.
     """
 
     proof: Mapping[str, Any]
@@ -57,6 +61,7 @@ class Verdict:
     noise: float
     missing: Mapping[str, str]
     evidence: Evidence = field(default_factory=Evidence)
+    signed: bool = False
 
     def loss(self, name: str) -> float:
         """A candidate's loss, averaged over seeds and, by weight, over items."""
@@ -67,12 +72,16 @@ class Verdict:
         return self.comparisons[baseline].call(self.adjusted[baseline])
 
     @property
+    def best(self) -> str:
+        """The baseline with the lowest loss, negative controls aside."""
+        return min([name for name in self.comparisons if name != "worst"] or self.comparisons, key=self.loss)
+
+    @property
     def headline(self) -> str:
         """One sentence: the plan against the baseline that did best, negative controls aside."""
-        rivals = [name for name in self.comparisons if name != "worst"] or [*self.comparisons]
-        best = min(rivals, key=self.loss)
-        c, call = self.comparisons[best], self.call(best)
-        base = self.loss(best)
+        best = self.best
+        c, call, base = self.comparisons[best], self.call(best), self.loss(best)
+        share = "" if self.signed or base <= 0 else f" ({abs(c.effect) / base:.1%})"
         span = f"[{c.low:+.4f}, {c.high:+.4f}]"
         if call == "no difference":
             return (
@@ -80,8 +89,8 @@ class Verdict:
                 f"effects below {self.detectable:.4f} could not have been seen"
             )
         return (
-            f"{call.upper()} than the best baseline ({best}) by {abs(c.effect):.4f} {self.unit} "
-            f"({abs(c.effect) / base:.1%}), 95 % interval {span}, {c.seeds} seeds x {c.items} items"
+            f"{call.upper()} than the best baseline ({best}) by {abs(c.effect):.4f} {self.unit}{share}, "
+            f"95 % interval {span}, {c.seeds} seeds x {c.items} items"
         )
 
     def trust(self) -> list[str]:
@@ -192,7 +201,7 @@ class Trials:
             for seed in range(self.seeds)
         }
         work = [*{trial.key: trial for trial in trials.values()}.values()]  # equal plans are tried once
-        apart = Run(seed=self.run.seed, device=self.run.device, scratch=self.folder / "unfinished")
+        apart = Run(seed=self.run.seed, device=self.run.device, scratch=self.folder / UNFINISHED)
         one = _trial if failed is None else _trial_or_reason
         task = partial(one, method, self.folder, self.pool, self.goal, apart, self.seeds)
         scale = f"1/{2**halvings}-scale " if halvings else ""
@@ -205,6 +214,10 @@ class Trials:
                 (memory / f"{trial.key}.pkl").unlink(missing_ok=True)  # a failure is tried again, never remembered
         names = [name for name in plans if not failed or name not in failed]
         return {name: [found[trials[name, seed].key] for seed in range(self.seeds)] for name in names}
+
+    def tidy(self) -> None:
+        """Remove what killed trials of plans that are asked for no more have left behind."""
+        shutil.rmtree(self.folder / UNFINISHED, ignore_errors=True)
 
 
 def losses_of(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, npt.NDArray[np.float64]]:
@@ -260,6 +273,7 @@ def prove(
     outcomes |= trials.outcomes({PLAN: plan})
     losses = losses_of(outcomes)
     small = losses_of(trials.outcomes(everyone, halvings=1))
+    trials.tidy()
     comparisons = {n: compare(losses[PLAN], losses[n], weights) for n in baselines}
     adjusted = benjamini_hochberg([c.p for c in comparisons.values()])
     w = weights / weights.sum()
@@ -279,6 +293,7 @@ def prove(
         evidence=gather(
             losses, small, curves_of(outcomes), w, goal.holdout, {name: (PLAN, name) for name in baselines}
         ),
+        signed=proof.signed,
     )
 
 

@@ -318,6 +318,7 @@ def _conclude(
     p = benjamini_hochberg([*(c.p for c in comparisons.values()), *(1.0 for _ in out)])
     small_failed: dict[str, str] = {}
     small = losses_of(trials.outcomes({n: plans[n] for n in losses}, 1, small_failed))
+    trials.tidy()
     absent |= {f"{n} at half the scale": why for n, why in small_failed.items()}
     shared = [n for n in losses if n in small]
     return Tournament(

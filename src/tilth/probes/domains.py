@@ -231,7 +231,8 @@ def _records(file: Path, source: str) -> Iterable[_Record]:
     if file.name.endswith(".zst"):
         import zstandard
 
-        raw = zstandard.ZstdDecompressor().decompressobj().decompress(raw)
+        with zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as stream:
+            raw = stream.read()
     for number, line in enumerate(raw.splitlines(), 1):
         if not line.strip():
             continue

@@ -45,6 +45,7 @@ class Sft(Proof):
     """
 
     unit: ClassVar[str] = "nats per byte of answer, less that of wrong answers"
+    signed: ClassVar[bool] = True
     kinds: ClassVar[tuple[Kind, ...]] = ("instruction",)
 
     depth: int = Field(3, ge=1, le=12, description="layers; also sets width and learning rate: 3 is 0.33 M parameters")

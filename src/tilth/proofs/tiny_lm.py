@@ -9,8 +9,8 @@ from typing import Self
 from pydantic import Field
 
 from tilth.core import Curve, CurveProof, Goal, Plan, Pool, Run
-from tilth.core.errors import MissingExtra
 from tilth.models.batches import reading_order, windows, windows_to_score
+from tilth.proofs._decoder import require_torch
 from tilth.proofs._text import encoded_sample, scored_items, tokenizer_for
 
 __all__ = ["TinyLm"]
@@ -56,10 +56,7 @@ class TinyLm(CurveProof):
         return self.model_copy(update={"tokens": max(1000, self.tokens // 2)})
 
     def curve(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Curve:
-        try:
-            import torch  # noqa: F401
-        except ImportError:
-            raise MissingExtra("tiny_lm needs torch. Install it: pip install 'tilth[torch]'.") from None
+        require_torch("tiny_lm")
         from tilth.models.checkpoint import Checkpoint
         from tilth.models.feeds import Fixed
         from tilth.models.optim import Options

@@ -91,12 +91,10 @@ def _curves(found: Verdict) -> list[Markup] | None:
     curves = found.evidence.mean_curves()
     if PLAN not in curves or len(curves[PLAN][0]) < 2:
         return None
-    rivals = [n for n in found.comparisons if n in curves and n != "worst"] or [*found.comparisons]
-    best = min(rivals, key=found.loss)
     rows = [[shown(name, NAME), str(told)] for name, told in found.evidence.reach.items()]
     return [
         el("h3", "On the way"),
-        charts.lines("Loss over tokens read", curves, "tokens read", found.unit, PLAN, best),
+        charts.lines("Loss over tokens read", curves, "tokens read", found.unit, PLAN, found.best),
         table(["baseline", "the plan reaches its final loss with"], rows, "Tokens to reach, with 95 % intervals"),
     ]
 

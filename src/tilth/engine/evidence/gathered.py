@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tilth.core.pool import Pool
 from tilth.core.proof import Curve
 from tilth.engine.evidence.agreement import DecisionAccuracy, decision_accuracy
-from tilth.engine.evidence.reach import Reach, reach
+from tilth.engine.evidence.reach import Reach, common, reach
 from tilth.engine.evidence.signal import SignalToNoise, by_goal
 
 __all__ = ["Evidence", "gather", "goal_masks"]
@@ -124,7 +124,10 @@ def gather(
         accuracy = decision_accuracy(half, full)
     reached = {}
     for label, (plan, rival) in pairs.items():
-        if plan in curves and rival in curves and min(c.tokens.size for c in curves[plan]) > 1:
+        if plan not in curves or rival not in curves:
+            continue
+        start, stop = common(curves[plan])
+        if 0 < start < stop:  # pieces of a plan of few records may be too unlike to share a range of tokens
             reached[label] = reach(curves[plan], curves[rival], w)
     return Evidence(metrics, accuracy, reached, dict(curves), w)
 

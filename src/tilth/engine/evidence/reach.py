@@ -19,7 +19,7 @@ import numpy.typing as npt
 from tilth.core.proof import Curve
 from tilth.engine.statistics import compare
 
-__all__ = ["Reach", "reach"]
+__all__ = ["Reach", "common", "reach"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -50,6 +50,11 @@ class Reach:
         return f"{told(self.ratio)}x the tokens [{told(self.low)}, {told(self.high)}]"
 
 
+def common(curves: Sequence[Curve]) -> tuple[int, int]:
+    """The first and the last number of tokens that lies within every curve; there is none if the first is larger."""
+    return max(int(c.tokens[0]) for c in curves), min(int(c.tokens[-1]) for c in curves)
+
+
 def reach(
     plan: Sequence[Curve],
     rival: Sequence[Curve],
@@ -68,7 +73,7 @@ def reach(
     """
     end = np.stack([np.asarray(c.losses[-1], float) for c in rival])
     whole = float(np.mean([c.tokens[-1] for c in rival]))
-    start, stop = max(int(c.tokens[0]) for c in plan), min(int(c.tokens[-1]) for c in plan)
+    start, stop = common(plan)
     if not 0 < start < stop:
         raise ValueError(f"The plan's curves have no range of tokens in common ({start:,} to {stop:,}).")
     grid = np.linspace(np.log(start), np.log(stop), points)

@@ -18,6 +18,7 @@ the design of initial weights by data order is that of Dodge et al. 2020 (arXiv 
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -178,9 +179,11 @@ def variance(
         at = dict(zip(levels, place, strict=True))
         piece = at.pop("subset", 0)
         cells.append(_Cell(digest([*made, sorted(at.items()), piece]), tuple(sorted(at.items())), piece))
-    apart = Run(seed=run.seed, device=run.device, scratch=folder / "unfinished")
+    memory = folder / "variance"
+    apart = Run(seed=run.seed, device=run.device, scratch=memory / "unfinished")
     task = partial(_cell, proof, plan, pool, goal, apart, subset)
-    losses = np.stack(workers.map(task, cells, f"{proof.name()}: where noise comes from", folder / "variance"))
+    losses = np.stack(workers.map(task, cells, f"{proof.name()}: where noise comes from", memory))
+    shutil.rmtree(memory / "unfinished", ignore_errors=True)  # what killed trials of another plan left
     table = losses.reshape(*levels.values(), goal.holdout.count)
     w = goal.weights(goal.holdout).to_numpy()
     return Variance({**levels, ITEM: goal.holdout.count}, components(table * (w / w.mean()), [*levels, ITEM]))
