@@ -186,10 +186,11 @@ def main() -> None:
     parser.add_argument("--trial-tokens", type=int, default=40_000, help="that such a trial reads")
     parser.add_argument("--mixtures", type=int, default=30, help="on which the two proxies are compared")
     parser.add_argument("--worlds", type=int, default=1, help="each plants another three sources")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first world")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     with Workers(args.workers, Run().progress) as workers:
-        for seed in range(args.worlds):
+        for seed in range(args.first, args.first + args.worlds):
             judged(args, seed, workers)
 
 
