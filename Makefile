@@ -46,8 +46,9 @@ claims: $(VENV)/.dev  ## reproduce papers' claims; needs TILTH_DATA
 benchmarks: $(VENV)/.dev  ## list the benchmarks, each a ratio against a named peer
 	@ls benchmarks/*.py && echo "run one: $(BIN)/python benchmarks/NAME.py --help"
 
-crash: $(VENV)/.core  ## kill a build at 50 random instants and compare what it resumes to
+crash: $(VENV)/.dev  ## kill a build at 50 random instants and a proof at 10, and compare what they resume to
 	$(BIN)/python scripts/crash_test.py --kills 50
+	$(BIN)/python scripts/kill_proof.py --kills 10
 
 lock: $(VENV)/.dev  ## write constraints.txt from the installed versions
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt

@@ -7,12 +7,14 @@ import multiprocessing
 import os
 import pickle
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import cache
+from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +159,16 @@ def _malloc_trim() -> Callable[[int], int] | None:
 
 
 def _quiet_worker() -> None:
-    """Workers leave Ctrl-C to the parent and do not oversubscribe the cores."""
+    """Workers leave Ctrl-C to the parent, do not outlive it and do not oversubscribe the cores."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.setdefault("LANCE_CPU_THREADS", "1")
     os.environ.setdefault("RAYON_NUM_THREADS", "1")
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed alone tells nobody: its workers would finish their piece and then wait for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this process has no parent that started it"
+    wait_for([parent.sentinel])
+    os._exit(1)

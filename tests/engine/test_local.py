@@ -1,0 +1,58 @@
+"""Do workers end with the process that started them, however it ends?"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tilth.core import Run
+from tilth.engine.local import Workers
+
+SECONDS = 30.0
+
+
+def told_then_asleep(folder: Path) -> None:
+    """Say who is at work, then be busy for longer than the test may last."""
+    (folder / str(os.getpid())).touch()
+    time.sleep(10 * SECONDS)
+
+
+def keep_busy(folder: Path) -> None:
+    with Workers(2, Run().progress) as workers:
+        workers.map(told_then_asleep, [folder] * 4, "waiting")
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; one whose exit nobody has asked for yet has ended too."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux for the state of processes")
+def test_workers_do_not_outlive_a_parent_that_was_killed_alone(tmp_path: Path) -> None:
+    code = f"from pathlib import Path; from {__name__} import keep_busy; keep_busy(Path({str(tmp_path)!r}))"
+    command = [sys.executable, "-c", f"if __name__ == '__main__': {code}"]
+    parent = subprocess.Popen(
+        command, cwd=Path(__file__).parents[2], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    )
+    until = time.monotonic() + SECONDS
+    while len(found := [int(p.name) for p in tmp_path.iterdir()]) < 2:
+        assert time.monotonic() < until, "the workers did not start"
+        time.sleep(0.05)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    until = time.monotonic() + SECONDS
+    while not all(gone(pid) for pid in found) and time.monotonic() < until:
+        time.sleep(0.05)
+    left = [pid for pid in found if not gone(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left, f"{len(left)} of {len(found)} workers went on without their parent"
