@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from tilth.core import Curve, CurveProof, Goal, Plan, Pool, Run
-from tilth.core.errors import MissingExtra
-from tilth.models.batches import Windows, reading_order, windows, windows_to_score
-from tilth.proofs._text import encoded_sample, scored_items, tokenizer_for
-
-if TYPE_CHECKING:
-    from tilth.models.transformer import Decoder
+from tilth.models.batches import reading_order, windows, windows_to_score
+from tilth.proofs._text import bits_per_byte, encoded_sample, needs_torch, scored_items, tokenizer_for
 
 __all__ = ["TinyLm"]
 
@@ -62,10 +55,7 @@ class TinyLm(CurveProof):
         return self.model_copy(update={"tokens": max(1000, self.tokens // 2)})
 
     def curve(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Curve:
-        try:
-            import torch  # noqa: F401
-        except ImportError:
-            raise MissingExtra("tiny_lm needs torch. Install it: pip install 'tilth[torch]'.") from None
+        needs_torch(self.name())
         from tilth.models.checkpoint import Checkpoint
         from tilth.models.feeds import Fixed
         from tilth.models.optim import Options
@@ -82,7 +72,7 @@ class TinyLm(CurveProof):
         options = Options(rate=config.rate, batch=self.batch)
         with threads(1):
             model = build(config, generator(run.rng("init"))).to(run.device)
-            measure = partial(_bits_per_byte, held=held, size=items.size, device=run.device)
+            measure = partial(bits_per_byte, held=held, size=items.size, device=run.device)
             save = None
             if run.scratch is not None:
                 made = (self.fingerprint(), model, options, read.inputs, held.inputs, held.targets, items.size)
@@ -93,10 +83,3 @@ class TinyLm(CurveProof):
             )  # fmt: skip
         assert trained.curve is not None
         return trained.curve
-
-
-def _bits_per_byte(model: Decoder, held: Windows, size: npt.NDArray[np.int64], device: str) -> npt.NDArray[np.float64]:
-    from tilth.models.train import record_losses
-
-    nats, _ = record_losses(model, held, device=device)
-    return nats / math.log(2) / np.maximum(size, 1)
