@@ -36,16 +36,15 @@ AT_ONCE = 8
 class Merged(MixtureProof):
     """Bits per byte of the holdout under averages of models that were trained on one source each.
 
-    A model reads `seed_tokens` of the plan; from there one copy per source (or value of `by`) goes on with `part_tokens`
-    of that source. A mixture's model is the average of the copies' weights by its shares: it is scored, never trained.
-    So the tenth mixture costs an evaluation, and a new source only its own training. A source that is smaller than its
-    part is read again, at most `epochs` times. Finished copies are kept in `run.scratch` by content until the method
-    that asked for them is through, and `run.map` trains them side by side; results are the same to the bit. Cost: with
-    8 sources a minute and a half on one core, then half a second a mixture of 70 items. Trap: weights can be averaged
-    only while copies stay near one another, so parts are short and gentle and what takes long training stays unseen;
-    the average also costs some loss against joint training, more for more sources, so compare merged with merged.
-    `joint` trains mixtures for real: look at a few before trusting many. With ``shared_seed=False`` every copy has
-    initial weights of its own and the averages are worthless: the negative control.
+    A model reads `seed_tokens` of the plan; from there one copy per source (or value of `by`) goes on with
+    `part_tokens` of that source. A mixture's model is the average of the copies' weights by its shares: it is scored,
+    never trained. So the tenth mixture costs an evaluation, and a new source only its own training. A source that is
+    smaller than its part is read again, at most `epochs` times. Finished copies are kept in `run.scratch` by content,
+    and `run.map` trains them side by side; results are the same to the bit. Cost: COST.
+    Trap: weights can be averaged only while copies stay near one another, so parts are short and what takes long
+    training stays unseen; the average also costs some loss against joint training, more for more sources, so compare
+    merged with merged. `joint` trains mixtures for real: look at a few before trusting many. With
+    ``shared_seed=False`` every copy has initial weights of its own and averages are worthless: the negative control.
     Source: modular data ablation (Na et al. 2024, arXiv 2410.15661).
 
     >>> from tilth.core import Plan, Run
@@ -150,20 +149,18 @@ class _Bench:
 
     def averages(self, shares: Floats, by: Groups, plan: Plan, pool: Pool) -> Losses:
         """Losses (mixtures, items) of averaged weights; of weights as they were drawn where a mixture is empty."""
-        from tilth.models.checkpoint import content
-
-        used = np.flatnonzero(shares.any(0))
-        if not used.size:
-            return self.scores([self.drawn("init")], np.ones((len(shares), 1)), "untrained")
+        used = np.flatnonzero(shares.any(0)).tolist()
+        if not used:
+            return self.scores([self.drawn("init")], np.ones((len(shares), 1)))
         starts = self.starts([by.names[g] for g in used], plan, pool)
         parts = [self.part(plan, pool, by, g) for g in used]
         label = f"{self.method.name()}: a model per {by.by}"
         copies = self.train(zip(starts, parts, strict=True), self.options(self.method.gentle), label)
-        return self.scores(copies, shares[:, used], content(self.trained))
+        return self.scores(copies, shares[:, used])
 
     def together(self, shares: Floats, by: Groups, plan: Plan, pool: Pool) -> Losses:
         """Losses (mixtures, items) of models that read a mixture's groups together."""
-        used = np.flatnonzero(shares.any(0))
+        used = np.flatnonzero(shares.any(0)).tolist()
         start = self.starts([by.names[g] for g in used], plan, pool)[0]
         parts = {g: self.part(plan, pool, by, g) for g in used}
         work = []
@@ -174,12 +171,12 @@ class _Bench:
             work.append((start, read.take(order)))
         label = f"{self.method.name()}: mixtures trained jointly"
         states = self.train(work, self.options(self.method.gentle), label)
-        return np.concatenate([self.scores([s], np.ones((1, 1)), key) for s, key in zip(states, self.trained[-len(states):], strict=True)])
+        return self.scores(states, np.eye(len(states)))
 
     def starts(self, names: Sequence[str], plan: Plan, pool: Pool) -> list[State]:
         """The weights from which the models of these groups go on."""
         rows, offsets, ids = encoded_sample(plan, pool, self.tokenizer, self.method.seed_tokens, self.run.at("seed"))
-        read = self.windows(plan, rows, offsets, ids, self.method.seed_tokens, plan.repeats[rows], "seed")
+        read = self.windows(plan, rows, offsets, ids, self.method.seed_tokens, plan.repeats[rows], ("seed",))
         places: list[tuple[str, ...]] = [("init",)] if self.method.shared_seed else [("init", n) for n in names]
         work = [(self.drawn(*place), read) for place in places]
         found = self.train(work, self.options(1.0), f"{self.method.name()}: the common model")
@@ -193,7 +190,7 @@ class _Bench:
         amount = int(((np.diff(offsets) + 1) * plan.repeats[rows]).sum())
         again = min(math.ceil(tokens / max(amount, 1)), math.ceil(self.method.epochs))
         most = min(tokens, int(amount * self.method.epochs))
-        return self.windows(plan, rows, offsets, ids, most, plan.repeats[rows] * again, name)
+        return self.windows(plan, rows, offsets, ids, most, plan.repeats[rows] * again, ("part", name))
 
     def windows(
         self,
@@ -203,9 +200,9 @@ class _Bench:
         ids: npt.NDArray[np.uint32],
         tokens: int,
         repeats: npt.NDArray[np.int32],
-        place: str,
+        place: tuple[str, ...],
     ) -> Windows:
-        order = reading_order(repeats, self.run.rng("order", place), plan.phase[rows], plan.rank[rows])
+        order = reading_order(repeats, self.run.rng("order", *place), plan.phase[rows], plan.rank[rows])
         return windows(offsets, ids, order, self.method.context, 0, tokens)
 
     def drawn(self, *place: str) -> State:
@@ -217,7 +214,7 @@ class _Bench:
         return state_of(build(self.config, generator(self.run.rng(*place))))
 
     def options(self, share: float) -> Options:
-        """Of the common model, which is not cooled down, and of copies, which go on where it stopped and are."""
+        """Both phases warm up and cool down; `share` scales the peak."""
         from tilth.models.optim import Options
 
         return Options(rate=self.config.rate * share, batch=self.method.batch)
@@ -235,9 +232,13 @@ class _Bench:
         task = partial(_train, self.config, options, self.method.apart, self.run.scratch, self.run.device)
         return self.run.map(task, todo, label)
 
-    def scores(self, states: Sequence[State], weights: Floats, key: str) -> Losses:
+    def scores(self, states: Sequence[State], weights: Floats) -> Losses:
         """Losses (mixtures, items) of averages of the states."""
-        pieces = [_Averages(f"{key}-{i}", weights[i : i + AT_ONCE]) for i in range(0, len(weights), AT_ONCE)]
+        from tilth.models.checkpoint import content
+
+        made = content([*(a for s in states for a in s.values()), self.held.inputs, self.held.targets, self.size])
+        some = [weights[i : i + AT_ONCE] for i in range(0, len(weights), AT_ONCE)]
+        pieces = [_Averages(content([made, rows]), rows) for rows in some]
         task = partial(_score, self.config, states, self.held, self.size, self.run.device)
         return np.concatenate(self.run.map(task, pieces, f"{self.method.name()}: averages"))
 
