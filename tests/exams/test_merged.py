@@ -17,6 +17,7 @@ import zstandard
 from scipy.stats import pearsonr, spearmanr
 
 import tilth.models.train as train
+from tilth.build import Build
 from tilth.core import Budget, Goal, Groups, Plan, Run, TablePool, World, groups
 from tilth.core.errors import EmptyPlan
 from tilth.engine.local import Workers
@@ -25,10 +26,11 @@ from tilth.probes.planted_mixture import BEST, PlantedMixture
 from tilth.proofs import merged
 from tilth.proofs._text import tokenizer_for
 from tilth.proofs.merged import Merged
+from tilth.recipe import Recipe
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "data"
 PROBE = PlantedMixture(words=60, length=40)
-PROOF = Merged(depth=1, seed_tokens=10_000, part_tokens=6000, vocab=320, context=64)
+PROOF = Merged(depth=1, seed_tokens=20_000, part_tokens=6000, vocab=320, context=64)
 PLANTED = np.array([*BEST.values()])
 SHARES = np.vstack([PLANTED, np.eye(4), np.full((1, 4), 0.25), np.random.default_rng(0).dirichlet(np.ones(4), 10)])
 
@@ -53,8 +55,8 @@ def mixtures(world: World, proof: Merged, run: Run, shares: npt.NDArray[np.float
 def test_ranks_mixtures_by_their_distance_to_the_planted_one(told: npt.NDArray[np.float64]) -> None:
     loss, truth = told.mean(1), np.abs(SHARES - PLANTED).sum(1)
     assert told.shape == (16, PROBE.items)
-    assert spearmanr(loss, truth).statistic > 0.85
-    assert loss[0] <= loss.min() + 0.002, "the planted mixture is the best or as good as it"
+    assert spearmanr(loss, truth).statistic > 0.8
+    assert loss[0] == loss.min()
 
 
 def test_agrees_with_joint_training(world: World, told: npt.NDArray[np.float64]) -> None:
@@ -70,8 +72,8 @@ def test_without_common_weights_the_averages_are_worthless(world: World, told: n
     control = mixtures(world, PROOF.model_copy(update={"shared_seed": False}), Run())
     alone = (SHARES == 1).any(1)
     harm = control.mean(1) - told.mean(1)
-    assert harm[alone].max() < 0.1
-    assert harm[~alone].min() > 0.3
+    assert harm[alone].max() < 0.25
+    assert harm[~alone].min() > 0.5
 
 
 def test_on_real_sources_the_goal_in_none_of_them() -> None:
@@ -110,14 +112,16 @@ def sample(without: Sequence[str] = ()) -> tuple[TablePool, Goal, Groups]:
 
 
 def test_a_trial_is_the_mixture_of_its_plan(world: World) -> None:
-    """A plan that reads everything once is the mixture of natural shares, to the bit; the planted plan is better."""
+    """A plan that reads everything once is the mixture of natural shares, to the bit; a right plan beats a wrong."""
     assert world.goal is not None
     everything = Plan.everything(world.pool, Budget(80_000))
     natural = PROOF.trial(everything, world.pool, world.goal, Run())
     shares = np.array([[*everything.mixture().values()]])
     assert (natural == PROOF.mixtures(shares, everything.sources, everything, world.pool, world.goal, Run())[0]).all()
-    good = PROBE.planned(Plan.everything(world.pool, world.goal.budget), BEST)
-    assert PROOF.trial(good, world.pool, world.goal, Run()).mean() < natural.mean() - 0.02
+    start = Plan.everything(world.pool, world.goal.budget)
+    good, wrong = (PROBE.planned(start, dict(zip(names, PLANTED, strict=True))) for names in ("abcd", "dcba"))
+    found = [PROOF.trial(plan, world.pool, world.goal, Run()).mean() for plan in (good, wrong)]
+    assert found[0] < found[1] - 0.2
 
 
 def test_a_plan_that_reads_nothing_leaves_the_model_as_drawn(world: World) -> None:
@@ -177,7 +181,7 @@ def test_every_model_is_trained_once_and_kept(
     assert len(begun) == 2, "16 mixtures of 4 sources: of one common model and 4 copies, 3 were there"
     assert (mixtures(world, PROOF, run, SHARES[:3]) == told[:3]).all()
     assert len(begun) == 2
-    mixtures(world, PROOF.model_copy(update={"gentle": 0.4}), run)
+    mixtures(world, PROOF.model_copy(update={"gentle": 0.3}), run)
     assert len(begun) == 6, "copies of another kind start from the same common model"
     kept = sorted(tmp_path.iterdir())
     assert len(kept) == 9
@@ -243,6 +247,26 @@ def test_regmix_finds_the_planted_mixture_with_it(world: World) -> None:
     assert plan.decisions[-1].details["rank_agreement"] > 0.7
 
 
+def test_a_build_trains_copies_in_its_workers_and_sweeps_up(tmp_path: Path) -> None:
+    small = {"use": "merged", "depth": 1, "seed_tokens": 2000, "part_tokens": 1000, "vocab": 300, "context": 64}
+    files = {name: {"path": str(SAMPLE / f"{name}.jsonl.zst")} for name in ("health", "law", "science")}
+    recipe = Recipe.model_validate(
+        {
+            "sources": files,
+            "goal": {part: str(SAMPLE / f"{part}.jsonl.zst") for part in ("target", "holdout")} | {"budget": "20k"},
+            "plan": [{"use": "regmix", "trials": 8, "proof": {**small, "longest": 50}}],
+        }
+    )
+    left = []
+    with Workers(2, Run().progress) as workers:
+        build = Build(recipe, tmp_path, tmp_path / "out", workers)
+        with build.session():
+            assert "rank_agreement" in build.plan.decisions[-2].details, "the last one cuts the plan to its budget"
+            left = [file.suffix for file in (tmp_path / "out" / "unfinished").iterdir()]
+    assert left == [".weights"] * 4, "a common model and three copies are kept while the build goes on"
+    assert not (tmp_path / "out" / "unfinished").exists()
+
+
 def test_half_the_scale() -> None:
     small = PROOF.smaller()
-    assert (small.seed_tokens, small.part_tokens, small.depth) == (5000, 3000, 1)
+    assert (small.seed_tokens, small.part_tokens, small.depth) == (10_000, 3000, 1)
