@@ -29,7 +29,7 @@ test: $(VENV)/.dev  ## lint, types, all tests and documentation examples
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 check: test  ## the same as test: one command checks all
 

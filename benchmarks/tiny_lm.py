@@ -1,8 +1,10 @@
 """Training throughput of a small language model: tilth's trainer against a bare loop and Hugging Face's Trainer.
 
-All three train a model of one shape on the same random tokens with as many threads, in turns, in one process:
-the bare loop is the same model without packing, hooks, schedule or checkpoints; Hugging Face's is LlamaForCausalLM with
-tied embeddings under `transformers.Trainer`. Then two processes of one thread against one process of two threads.
+All train a model of one shape on the same random tokens with as many threads, in turns, in one process. The bare loop
+is the same model without hooks, schedule or checkpoints, with tilth's loss or with `cross_entropy` on all logits.
+Hugging Face's is LlamaForCausalLM with tied embeddings under `transformers.Trainer`, fed full windows made by tilth,
+or records padded to the longest of their batch, as its collators do. Then two processes of one thread against one
+process of two threads.
 
 python benchmarks/tiny_lm.py --tokens 100000
 """
@@ -17,9 +19,12 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from tilth.core import Run
 from tilth.models.batches import Windows, windows
@@ -46,14 +51,18 @@ def ours(config: Config, text: Windows, batch: int) -> float:
     return float(text.tokens.sum()) / (time.perf_counter() - began)
 
 
-def bare(config: Config, text: Windows, batch: int) -> float:
+def bare(config: Config, text: Windows, batch: int, plain: bool = False) -> float:
     model = build(config, generator(Run().rng("init")))
     arrays = [torch.from_numpy(a.astype(np.int64)) for a in (text.inputs, text.targets, text.documents)]
     moved = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     began = time.perf_counter()
     for start in range(0, len(text), batch):
         inputs, targets, documents = (a[start : start + batch] for a in arrays)
-        loss = model.losses(inputs, targets, documents).sum() / (targets >= 0).sum()
+        if plain:
+            logits = model.logits(model(inputs, documents))
+            loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1)
+        else:
+            loss = model.losses(inputs, targets, documents).sum() / (targets >= 0).sum()
         moved.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -61,7 +70,14 @@ def bare(config: Config, text: Windows, batch: int) -> float:
     return float(text.tokens.sum()) / (time.perf_counter() - began)
 
 
-def hugging_face(config: Config, text: Windows, batch: int) -> float:
+def padded_batch(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    pad = partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
+    ids = [row["input_ids"] for row in rows]
+    real = pad([torch.ones_like(i) for i in ids])
+    return {"input_ids": pad(ids), "labels": pad(ids, padding_value=-100), "attention_mask": real}
+
+
+def hugging_face(config: Config, text: Windows, batch: int, packed: bool = True) -> float:
     from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
     model = LlamaForCausalLM(
@@ -79,6 +95,10 @@ def hugging_face(config: Config, text: Windows, batch: int) -> float:
     assert layers == build(config, generator(Run().rng("init"))).parameters_of_layers, "the shapes differ"
     full = text.inputs[(text.targets >= 0).all(1)].astype(np.int64)
     rows = [{"input_ids": torch.from_numpy(row), "labels": torch.from_numpy(row)} for row in full]
+    if not packed:  # one record a row; the windows' borders cut long ones, as they do for tilth
+        cuts = [np.flatnonzero(np.diff(places)) + 1 for places in text.documents[: len(full)]]
+        parts = [part for row, cut in zip(full, cuts, strict=True) for part in np.split(row, cut)]
+        rows = [{"input_ids": torch.from_numpy(part)} for part in parts]
     with tempfile.TemporaryDirectory() as folder:
         options = TrainingArguments(
             output_dir=folder,
@@ -91,7 +111,10 @@ def hugging_face(config: Config, text: Windows, batch: int) -> float:
             logging_strategy="no",
             disable_tqdm=True,
         )
-        trainer = Trainer(model=model, args=options, train_dataset=rows)
+        if not packed:  # as many steps as for full windows
+            options.per_device_train_batch_size = round(batch * len(rows) / len(full))
+        collator = None if packed else padded_batch
+        trainer = Trainer(model=model, args=options, train_dataset=rows, data_collator=collator)
         began = time.perf_counter()
         trainer.train()
         return full.size / (time.perf_counter() - began)
@@ -125,7 +148,13 @@ def main() -> None:
         if args.alone:
             print(ours(config, text, args.batch))
             return
-        peers = {"tilth": ours, "bare loop": bare, "Hugging Face Trainer": hugging_face}
+        peers: dict[str, Callable[[Config, Windows, int], float]] = {
+            "tilth": ours,
+            "bare loop": bare,
+            "bare loop, plain loss": partial(bare, plain=True),
+            "Hugging Face Trainer, full windows": hugging_face,
+            "Hugging Face Trainer, padded records": partial(hugging_face, packed=False),
+        }
         speeds: dict[str, list[float]] = {name: [] for name in peers}
         for _ in range(args.rounds):
             for name, peer in peers.items():

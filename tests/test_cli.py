@@ -148,6 +148,86 @@ def test_a_dry_run_tells_and_runs_nothing(built: Path) -> None:
     assert not (built / "build/dry").exists()
 
 
+def test_variance_says_where_noise_comes_from(built: Path) -> None:
+    told = run(built, "variance", "recipe.yaml", "--init", "2", "--order", "1", "--subset", "2", "--workers", "1")
+    assert told["levels"] == {"init": 2, "subset": 2, "item": 71}
+    parts = {row["source"]: row["sd"] for row in told["table"]}
+    assert parts["init"] == pytest.approx(0, abs=1e-9)  # counting n-grams has no initial weights
+    assert parts["item"] > 0
+
+
+BROKEN = """
+from tilth.policies.mix.random import Random
+
+
+class Raises(Random):
+    def revise(self, plan, pool, goal, run):
+        raise RuntimeError("planted </td><script>alert(1)</script>")
+"""
+CONTEST = """
+tournament:
+  flat: stratified
+  warm: {use: temperature_mix, temperature: 2}
+  none: {use: keep, where: "tokens.count > 9999999"}
+  "<b>buggy</b>": {use: "broken:Raises"}
+"""
+
+
+def test_a_tournament_names_who_fails_and_ranks_the_rest(built: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(BROKEN)
+    (tmp_path / "recipe.yaml").write_text(RECIPE.format(data=DATA) + CONTEST)
+    told = run(tmp_path, "tournament", "recipe.yaml", "--workers", "1")
+    assert {"flat", "warm", "random", "natural"} == {row["name"] for row in told["table"]}
+    assert [row["loss"] for row in told["table"]] == sorted(row["loss"] for row in told["table"])
+    assert "drops all" in told["missing"]["none"]
+    assert told["missing"]["<b>buggy</b>"].startswith("RuntimeError: planted")
+    assert [policy["use"] for policy in told["shared"]] == ["keep"]
+    assert set(told["seconds"]) == {"flat", "warm", "random", "natural"}
+    page = (tmp_path / told["page"]).read_text()
+    assert "<script" not in page
+    assert "<b>buggy" not in page
+    assert "&lt;b&gt;buggy&lt;/b&gt;" in page
+    assert str(tmp_path) not in page
+    first = (tmp_path / "build/recipe/tournament/tournament.json").read_bytes()
+    shown = tilth("tournament", "recipe.yaml", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "not in the table: none" in shown.stdout
+    assert (tmp_path / "build/recipe/tournament/tournament.json").read_bytes() == first
+    assert (tmp_path / told["page"]).read_text() == page
+    forecast = run(tmp_path, "tournament", "recipe.yaml", "--dry-run", "--out", "build/dry")
+    assert {"plan of flat", "plan of warm", "proof"} <= set(forecast["steps"])
+    assert not (tmp_path / "build/dry").exists()
+
+
+def test_a_tournament_killed_anywhere_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE.format(data=DATA))
+    words = [
+        "tournament",
+        "recipe.yaml",
+        "--policies",
+        "regmix[trials=16],stratified,temperature_mix",
+        "--workers",
+        "1",
+    ]
+    whole = tilth(*words, "--out", "whole", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    command = [sys.executable, "-c", "from tilth.cli import main; main()", *words, "--out", "cut"]
+    results = tmp_path / "cut/tournament/tournament.json"
+    trials, kills = tmp_path / "cut/tournament/trials", 0
+    for goal in (1, 9):
+        job = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while job.poll() is None and (len(list(trials.glob("*.pkl"))) if trials.exists() else 0) < goal:
+            time.sleep(0.002)
+        job.kill()
+        job.wait()
+        kills += not results.exists()
+    assert kills >= 1
+    done = tilth(*words, "--out", "cut", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert results.read_bytes() == (tmp_path / "whole/tournament/tournament.json").read_bytes()
+    assert not list((tmp_path / "cut").rglob("*.tmp"))
+
+
 def test_list_show_probe_init(built: Path, tmp_path: Path) -> None:
     assert "regmix" in {r["name"] for r in run(built, "list", "policies")}
     shown = tilth("show", "temperature_mix", cwd=built).stdout
@@ -177,14 +257,32 @@ def test_list_show_probe_init(built: Path, tmp_path: Path) -> None:
         (["build", "recipe.yaml", f"goal.holdout={DATA}/target.jsonl.zst"], 3, "measure copying"),
         (["show", "el2nn"], 2, "No method is called"),
         (["nonsense"], 2, "No such command"),
+        (["tournament", "recipe.yaml", "--policies", "regmux"], 2, "Did you mean regmix"),
+        (["tournament", "recipe.yaml", "--policies", "regmix[trials]"], 2, "A setting reads field=value"),
+        (["tournament", "recipe.yaml", "--policies", "ngram"], 2, "is a proof, not a policy"),
+        (["tournament", "recipe.yaml", "--policies", "random"], 2, "baselines take part anyway"),
+        (["variance", "recipe.yaml", "--init", "1", "--order", "1", "--subset", "1"], 2, "at least 2 levels"),
+        (["tournament", "recipe.yaml", "--shared", "7"], 2, "at most the number"),
         (["diff", "build/recipe", "nowhere"], 4, "no complete plan"),
     ],
 )
 def test_errors_are_one_line_with_an_exit_code(built: Path, words: list[str], code: int, says: str) -> None:
-    done = tilth(*words, *(["--out", "build/errors"] if words[0] == "build" else []), cwd=built)
+    done = tilth(*words, *(["--out", "build/errors"] if words[0] in ("build", "tournament") else []), cwd=built)
     assert done.returncode == code, done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_bars_may_stand_inside_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tilth import cli
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    seen = [(a, b) for a in cli._bar([1, 2], "plans", 2) for b in cli._bar(iter([3, 4]), "trials", 2)]
+    assert seen == [(1, 3), (1, 4), (2, 3), (2, 4)]
+    assert not cli._showing
+    for _ in cli._bar([1, 2], "left early", 2):
+        break
+    assert [*cli._bar([5], "again", 1)] == [5]
 
 
 def test_the_package_imports_in_a_moment() -> None:

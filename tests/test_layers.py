@@ -11,15 +11,15 @@ SRC = Path(__file__).parents[1] / "src" / "tilth"
 METHODS = ("signals", "policies", "transforms", "proofs", "probes")
 
 FORBIDDEN = {
-    "kernels": ("core", "engine", "io", "models", "report", "catalog", "recipe", "cli", "build", *METHODS),
-    "core": ("engine", "io", "models", "report", "recipe", "cli", "build", *METHODS),
-    "models": ("engine", "io", "report", "recipe", "cli", "build", *METHODS),
-    "signals": ("engine", "io", "report", "recipe", "cli", "build", "policies", "proofs", "probes"),
-    "policies": ("engine", "io", "report", "recipe", "cli", "build", "probes"),
-    "proofs": ("engine", "io", "report", "recipe", "cli", "build", "policies", "probes"),
-    "probes": ("engine", "io", "report", "recipe", "cli", "build"),
-    "engine": ("report", "recipe", "cli", "build", "catalog", *METHODS),
-    "io": ("engine", "report", "recipe", "cli", "build", "catalog", *METHODS),
+    "kernels": ("core", "engine", "io", "models", "report", "catalog", "recipe", "cli", "build", "contest", *METHODS),
+    "core": ("engine", "io", "models", "report", "recipe", "cli", "build", "contest", *METHODS),
+    "models": ("engine", "io", "report", "recipe", "cli", "build", "contest", *METHODS),
+    "signals": ("engine", "io", "report", "recipe", "cli", "build", "contest", "policies", "proofs", "probes"),
+    "policies": ("engine", "io", "report", "recipe", "cli", "build", "contest", "probes"),
+    "proofs": ("engine", "io", "report", "recipe", "cli", "build", "contest", "policies", "probes"),
+    "probes": ("engine", "io", "report", "recipe", "cli", "build", "contest"),
+    "engine": ("report", "recipe", "cli", "build", "contest", "catalog", *METHODS),
+    "io": ("engine", "report", "recipe", "cli", "build", "contest", "catalog", *METHODS),
 }
 FILES = sorted(SRC.rglob("*.py"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from tilth import __version__, catalog
-from tilth.core.errors import BadInput, BadRecipe, EmptyPlan, Overlap
+from tilth.core.errors import BadInput, BadRecipe, EmptyPlan, Overlap, PoolError, TilthError
 from tilth.core.goal import Budget, Goal
 from tilth.core.method import digest
 from tilth.core.plan import Plan
@@ -25,9 +25,10 @@ from tilth.core.records import Kind, schema
 from tilth.core.run import Run
 from tilth.core.signal import Signal
 from tilth.engine.apply import apply, signal_state
+from tilth.engine.evidence.variance import Variance, variance
 from tilth.engine.imports import Files, import_files
 from tilth.engine.local import Workers, write_atomic
-from tilth.engine.prove import Verdict, length_matched, prove
+from tilth.engine.prove import Verdict, length_matched, prove, reason
 from tilth.engine.store import StoredPool, locked
 from tilth.io.detect import Layout, detect
 from tilth.io.importer import chunks, sample
@@ -46,6 +47,9 @@ class Build:
     Attributes:
         base: folder that the recipe's paths are relative to.
         out: folder for the pool, the plan, the proof, the exports and the report.
+        more_needs: columns that something beside the recipe's own plan and proof would read, such as a tournament. A
+            signal that only they need may fail: it is left out and named in `unmade`.
+        unmade: signal -> why it is missing.
         say: called with one line per finished stage.
     """
 
@@ -56,7 +60,10 @@ class Build:
     strict: bool = False
     wait: float = 0.0
     device: str = "cpu"
+    more_needs: tuple[str, ...] = ()
+    unmade: dict[str, str] = field(default_factory=dict, init=False)
     say: Callable[[str], None] = field(default=lambda line: None)
+    _own: frozenset[str] = field(default=frozenset(), init=False, repr=False)
 
     # ---- import ------------------------------------------------------------------------------
 
@@ -200,7 +207,17 @@ class Build:
         columns = [c for p in self.policies for c in p.needs] + list(self.proof.needs if self.proof else ())
         for column in columns:
             need(column, ())
+        self._own = frozenset(ordered)
+        for column in self.more_needs:
+            try:
+                need(column, ())
+            except TilthError as error:
+                self.unmade[column.partition(".")[0]] = str(error)
         return ordered
+
+    def must_have(self, name: str) -> bool:
+        """Whether the recipe itself needs this signal, so that its failure stops the build."""
+        return name in self.signals and name in self._own
 
     @cached_property
     def pool(self) -> StoredPool:
@@ -208,7 +225,16 @@ class Build:
         pool = self.imported
         for name, signal in self.signals.items():
             before = pool.version
-            pool = apply(signal, pool, self.goal, self.run, self.workers, name)
+            try:
+                pool = apply(signal, pool, self.goal, self.run, self.workers, name)
+            except PoolError:
+                raise
+            except Exception as error:
+                if self.must_have(name):
+                    raise
+                self.unmade[name] = reason(error)
+                self.say(f"signal   {name} is left out: {self.unmade[name]}")
+                continue
             self.say(f"signal   {name}" + ("" if pool.version != before else " (already there)"))
         return pool
 
@@ -233,18 +259,31 @@ class Build:
             plan = keep.revise(plan, self.pool, goal.blind(), self.run.at("decontaminate"))
         return plan
 
-    def planned(self, policies: list[Policy], place: str) -> Plan:
-        """The plan after these policies; what is over the budget is cut at random, last."""
-        goal = self._needs_goal()
-        plan = self.start
-        for number, policy in enumerate(policies):
+    def planned(self, policies: Sequence[Policy], place: str, begin: Plan | None = None, first: int = 0) -> Plan:
+        """The plan after these policies; what is over the budget is cut at random, last.
+
+        Args:
+            place: names where in the run the policies draw their random numbers.
+            begin: the plan they start from, `start` by default.
+            first: the number of the first of them, when others came before.
+        """
+        plan = self.start if begin is None else begin
+        return self.within_budget(self.revised(plan, policies, place, first), place)
+
+    def revised(self, plan: Plan, policies: Sequence[Policy], place: str, first: int = 0) -> Plan:
+        """The plan after these policies, as large as they leave it."""
+        for number, policy in enumerate(policies, first):
             self.pool.require(policy.needs, policy.name())
-            run = self.run.at(place, number)
-            plan = policy.revise(plan, self.pool, goal.blind(), run)
-        if plan.amount > goal.budget.amount * 1.001:
-            cut = catalog.build("random")
-            plan = cut.revise(plan, self.pool, goal.blind(), self.run.at(place, "budget"))
+            plan = policy.revise(plan, self.pool, self._needs_goal().blind(), self.run.at(place, number))
         return plan
+
+    def within_budget(self, plan: Plan, place: str) -> Plan:
+        """The plan, cut at random where it is over the budget."""
+        goal = self._needs_goal()
+        if plan.amount <= goal.budget.amount * 1.001:
+            return plan
+        cut: Plan = catalog.build("random").revise(plan, self.pool, goal.blind(), self.run.at(place, "budget"))
+        return cut
 
     @cached_property
     def plan(self) -> Plan:
@@ -332,6 +371,23 @@ class Build:
         text = json.dumps(verdict.as_dict(), indent=1)
         write_atomic(self.out / "proof" / "verdict.json", text.encode())
         return verdict
+
+    def variance(self, *, init: int = 3, order: int = 3, subset: int = 3) -> Variance:
+        """Where the noise of the plan's trials comes from; see `engine.evidence.variance`."""
+        if self.proof is None:
+            raise BadRecipe("The recipe has no proof whose noise could be split: state proof: {use: ngram, seeds: 5}.")
+        return variance(
+            self.proof,
+            self.plan,
+            self.pool,
+            self._needs_goal(),
+            self.out / "proof",
+            init=init,
+            order=order,
+            subset=subset,
+            run=self.run,
+            workers=self.workers,
+        )
 
     # ---- export ------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ import typer
 from tilth.core.errors import BadRecipe, TilthError, UsageError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from tilth.build import Build
 
 app = typer.Typer(
@@ -49,15 +51,30 @@ def _emit(value: Any, as_json: bool, text: str) -> None:
     sys.stdout.write((json.dumps(value, indent=1, default=str) if as_json else text) + "\n")
 
 
+_showing: list[Progress] = []  # the terminal has one live display: bars inside bars become lines of it
+
+
 def _bar(items: Iterable[Any], label: str, total: int | None) -> Iterator[Any]:
     """A progress bar on a terminal, nothing elsewhere."""
     if not sys.stderr.isatty():
         yield from items
         return
+    if _showing:
+        task = _showing[0].add_task(label, total=total)
+        try:
+            yield from _showing[0].track(items, total=total, task_id=task)
+        finally:
+            _showing[0].remove_task(task)
+        return
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
-    yield from track(items, description=label, total=total, console=Console(stderr=True), transient=True)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        _showing.append(progress)
+        try:
+            yield from progress.track(items, total=total, description=label)
+        finally:
+            _showing.remove(progress)
 
 
 def _stamp(recipe: Path, overrides: list[str] | None) -> tuple[str, dict[str, Any]]:
@@ -238,6 +255,74 @@ def prove(
     with job.session():
         verdict = job.verdict
     _emit(verdict.as_dict(), as_json, describe_verdict(verdict))
+
+
+@app.command()
+def tournament(
+    recipe: RecipeArg,
+    overrides: Overrides = None,
+    policies: Annotated[
+        list[str] | None,
+        typer.Option(help="a,b,c: names, labels of the recipe's tournament section, or name[field=value, ...]"),
+    ] = None,
+    shared: Annotated[
+        int | None, typer.Option(min=0, help="how many of the plan's policies come first for all; default all but one")
+    ] = None,
+    halving: Annotated[bool, typer.Option("--halving", help="try all cheaply, only the best at full scale")] = False,
+    out: Out = None,
+    workers: Processes = CORES,
+    wait: Wait = 0.0,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Compare many policies under the same budget, baselines and proof: one table.
+
+    The policies of the recipe's plan before its last are applied first, for candidates and baselines alike; each
+    candidate then stands in the last one's place. Without --policies the recipe's tournament section takes part, or
+    else every policy that applies. One that fails is named with its reason and stops nobody else.
+
+    Example: tilth tournament recipe.yaml --policies 'regmix[trials=32],regmix,temperature_mix'
+    """
+    from tilth.contest import Contest
+    from tilth.explain import describe_tournament
+
+    contest = Contest(_build(recipe, overrides, out, workers, wait=wait), policies or (), shared, halving)
+    if dry_run:
+        from tilth.estimate import estimate
+
+        forecast = estimate(contest.build, contest.candidates, contest.trials)
+        _emit(forecast.as_dict(), as_json, forecast.text())
+        return
+    with contest.build.session():
+        found, page = contest.finish()
+    _emit(contest.as_dict() | {"page": str(page)}, as_json, f"{describe_tournament(found)}\n\npage     {page}")
+
+
+@app.command()
+def variance(
+    recipe: RecipeArg,
+    overrides: Overrides = None,
+    init: Annotated[int, typer.Option(min=1, help="draws of the initial weights")] = 3,
+    order: Annotated[int, typer.Option(min=1, help="orders of the data")] = 3,
+    subset: Annotated[int, typer.Option(min=1, help="disjoint pieces of the plan")] = 3,
+    out: Out = None,
+    workers: Processes = CORES,
+    wait: Wait = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Split the noise of the recipe's proof into initial weights, data order, data subset and holdout items.
+
+    Runs the plan's trial in all combinations; 1 holds a source still. Tells what to spend seeds on.
+
+    Example: tilth variance recipe.yaml --init 5 --order 5 --subset 1
+    """
+    job = _build(recipe, overrides, out, workers, wait=wait)
+    with job.session():
+        found = job.variance(init=init, order=order, subset=subset)
+    text = "\n".join(
+        f"{row['source']:10} sd {row['sd']:.5f}  {row['share']:6.1%} of the variance" for row in found.table()
+    )
+    _emit(found.as_dict(), as_json, text)
 
 
 @app.command()

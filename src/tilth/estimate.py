@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tilth.core.plan import Plan
+from tilth.core.policy import Policy
 from tilth.core.pool import TablePool
 from tilth.core.records import render, schema
 from tilth.core.run import Run
@@ -61,8 +63,13 @@ class Forecast:
         )
 
 
-def estimate(job: Build) -> Forecast:
-    """Read a sample of each source, time each step on it and scale up."""
+def estimate(job: Build, policies: Mapping[str, Policy] | None = None, trials: float = 0.0) -> Forecast:
+    """Read a sample of each source, time each step on it and scale up.
+
+    Args:
+        policies: candidates of a tournament, each of which is planned and tried in place of the recipe's plan.
+        trials: how many trials of full scale the tournament costs per seed.
+    """
     tables, text_bytes, records = [], 0.0, 0.0
     for files in job.files:
         part = _sample(files.paths[0], files, job)
@@ -81,7 +88,12 @@ def estimate(job: Build) -> Forecast:
     for name, signal in job.signals.items():
         if not all(c in sample.column_names() for c in signal.needs):
             continue
-        score_in_memory(signal, sample, job.goal, run)  # compiles kernels and fills caches
+        try:
+            score_in_memory(signal, sample, job.goal, run)  # compiles kernels and fills caches
+        except Exception:
+            if job.must_have(name):
+                raise
+            continue
         began = time.monotonic()
         made = score_in_memory(signal, sample, job.goal, run)
         steps[name] = (time.monotonic() - began) * scale / workers / 60
@@ -98,8 +110,12 @@ def estimate(job: Build) -> Forecast:
         job.proof.trial(plan, sample, job.goal, run)
         began = time.monotonic()
         job.proof.trial(plan, sample, job.goal, run)
-        trials = 2 * job.recipe.proof.seeds * (len(job.recipe.proof.against) + 1)
-        steps["proof"] = (time.monotonic() - began) * trials / workers / 60
+        once = time.monotonic() - began
+        # Every plan is tried at full and at half scale, and a trial of half the scale costs half.
+        count = 1.5 * (len(job.recipe.proof.against) + 1) if policies is None else trials
+        steps["proof"] = once * count * job.recipe.proof.seeds / workers / 60
+        for name, policy in (policies or {}).items():
+            steps[f"plan of {name}"] = _planning(policy, plan, sample, job) * scale / 60
     exports = (plan_tokens or 0) / max(tokens or 1, 1) * text_bytes * len(job.recipe.export)
     disk = text_bytes + column_bytes * scale + exports
     memory = PROCESS_MB * (1 + workers) + FRAGMENT_MB * workers + RECORD_BYTES * records / 1e6
@@ -113,6 +129,17 @@ def estimate(job: Build) -> Forecast:
         peak_memory_mb=round(memory),
         disk_mb=round(disk / 1e6),
     )
+
+
+def _planning(policy: Policy, plan: Plan, sample: TablePool, job: Build) -> float:
+    """Seconds to plan the sample; 0 for a policy that fails on it, which a tournament names and leaves out."""
+    assert job.goal is not None
+    began = time.monotonic()
+    try:
+        policy.revise(plan, sample, job.goal.blind(), Run(seed=job.recipe.seed))
+    except Exception:
+        return 0.0
+    return time.monotonic() - began
 
 
 def _sample(path: Path, files: Any, job: Build) -> pa.Table:

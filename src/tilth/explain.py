@@ -18,8 +18,18 @@ from tilth.core.policy import Policy
 from tilth.core.signal import Signal
 from tilth.engine.prove import Verdict
 from tilth.engine.store import StoredPool
+from tilth.engine.tournament import Tournament
 
-__all__ = ["describe_diff", "describe_method", "describe_plan", "describe_verdict", "describe_why", "diff", "why"]
+__all__ = [
+    "describe_diff",
+    "describe_method",
+    "describe_plan",
+    "describe_tournament",
+    "describe_verdict",
+    "describe_why",
+    "diff",
+    "why",
+]
 
 DIFF_EXAMPLES = 5
 
@@ -245,6 +255,40 @@ def describe_verdict(verdict: Verdict) -> str:
             line += f" {row['effect']:+10.4f}  {span:20} {row['p_adjusted']:8.2g}  {row['plan_is']}"
         lines.append(line)
     lines += ["", *(f"- {line}" for line in verdict.trust())]
+    return "\n".join(lines)
+
+
+def describe_tournament(found: Tournament) -> str:
+    """A tournament's table, costs and what to know before believing it."""
+    wide = max([16, *(len(name) for name in found.planned)])
+    seconds = found.seconds()
+    lines = [
+        found.headline,
+        "",
+        f"{'':{wide}} {'loss':>8} {'gain':>8}  {'95 % interval':20} {'p':>6}  {'it is':14} {'reads':>12} "
+        f"{'seconds':>8}",
+    ]
+    for row in found.table():
+        name = row["name"]
+        effect, span, p, call = "", "", "", "baseline" if row["baseline"] else ""
+        if "effect" in row:
+            effect, p, call = f"{row['effect']:+.4f}", f"{row['p_adjusted']:.2g}", row["it_is"]
+            span = f"[{row['low']:+.4f}, {row['high']:+.4f}]"
+        if "out_in_round" in row:
+            call = f"out in round {row['out_in_round']}"
+        loss = f"{row['loss']:.4f}" if "loss" in row else f"({row['loss_there']:.4f})"
+        lines.append(
+            f"{name:{wide}} {loss:>8} {effect:>8}  {span:20} {p:>6}  {call:14} {row['amount']:>12,} "
+            f"{seconds[name]:>8.1f}"
+        )
+    lines += ["", f"gain: lower loss than {found.reference}, the best uninformed baseline"]
+    if found.halving is not None and found.halving.out:
+        lines.append("losses in brackets are those of the round a policy did not survive, at a smaller scale")
+    lines += [f"- {line}" for line in found.trust()]
+    for name, told in found.evidence.reach.items():
+        score = f"; profile {found.profiles.scores[name]:.2f}" if found.profiles else ""
+        lines.append(f"- {name} reaches the final loss of {found.reference} with {told}{score}")
+    lines += [f"not in the table: {name} ({why})" for name, why in found.missing.items()]
     return "\n".join(lines)
 
 

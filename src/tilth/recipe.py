@@ -11,6 +11,9 @@ The whole of a recipe::
       - keep: "not minhash.duplicate"          # a policy's first field may be given directly
       - {use: regmix, trials: 64}
     proof: {use: ngram, seeds: 5, against: [random, natural]}
+    tournament:                                # candidates of `tilth tournament`, each in place of the plan's last
+      small: {use: regmix, trials: 32}
+      flat: stratified
     export: [jsonl, {use: parquet}]
     seed: 0
 """
@@ -114,6 +117,7 @@ class Recipe(_Strict):
     signals: list[dict[str, Any]] = []
     plan: list[dict[str, Any]] = []
     proof: ProofSpec | None = None
+    tournament: dict[str, dict[str, Any]] = Field({}, description="label -> policy, for `tilth tournament`")
     export: list[ExportSpec] = []
     decontaminate: bool = Field(True, description="drop records that overlap the holdout from the plan and its rivals")
     seed: int = Field(0, ge=0)
@@ -135,6 +139,18 @@ class Recipe(_Strict):
     @classmethod
     def _methods(cls, value: Any) -> Any:
         return [_method(v) for v in value] if isinstance(value, list) else value
+
+    @field_validator("tournament", mode="before")
+    @classmethod
+    def _labelled(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            named = [
+                (str(method["use"]) if isinstance(method, dict) else v, v) for v in value for method in [_method(v)]
+            ]
+            if len({label for label, _ in named}) < len(named):
+                raise ValueError("a policy is listed twice; give each a label: {label: {use: ..., ...}}")
+            value = dict(named)
+        return {str(k): _method(v) for k, v in value.items()} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.engine.toys import Steps
 
 from tilth.core import Plan, Run, World
 from tilth.core.errors import BadRecipe
@@ -107,6 +109,43 @@ def test_length_matched_has_the_lengths_and_nothing_else_of_the_plan(world: Worl
     assert theirs.min() > 290
     overlap = (plan.kept & matched.kept).sum() / plan.kept.sum()
     assert overlap < 0.6
+
+
+def test_curves_tell_how_many_tokens_reach_the_baseline(world: World, tmp_path: Path) -> None:
+    assert world.goal is not None
+    good = PROBE.planned(start(world), BEST)
+    rivals = {"random": random(world, 1), "worst": PROBE.planned(start(world), {"d": 1.0})}
+    made = prove(Steps(), good, rivals, world.pool, world.goal, tmp_path, seeds=4)
+    for name, rival in rivals.items():
+        found = made.evidence.reach[name]
+        truth = np.exp(2 * (rival.mixture()["a"] - 0.6))
+        assert found.ratio == pytest.approx(truth, rel=0.1)
+        assert found.low < truth < found.high
+    assert any(line.startswith("to reach the final loss of random: 0.") for line in made.trust())
+    told = json.loads(json.dumps(made.as_dict(), allow_nan=False))
+    assert set(told["curves"]) == {"plan", "random", "worst"}
+    assert told["curves"]["plan"]["loss"][-1] == pytest.approx(made.loss("plan"))
+    assert len(told["curves"]["plan"]["tokens"]) == len(told["curves"]["plan"]["training"]) == 20
+    turned = prove(Steps(), rivals["worst"], {"good": good}, world.pool, world.goal, tmp_path, seeds=4)
+    assert turned.as_dict()["tokens_to_reach"]["good"]["ratio"] is None
+    assert np.isinf(turned.evidence.reach["good"].ratio)
+    again = prove(Steps(), good, rivals, world.pool, world.goal, tmp_path, seeds=4)
+    assert again.as_dict() == made.as_dict()
+
+
+def test_a_verdict_says_whether_its_measure_tells_plans_apart(world: World, tmp_path: Path) -> None:
+    good = PROBE.planned(start(world), BEST)
+    rivals = {"random": random(world, 1), "other": random(world, 2)}
+    clear = verdict(world, good, rivals, tmp_path).evidence
+    assert clear.metrics["all"].reliability > 0.9
+    assert clear.accuracy is not None
+    assert clear.accuracy.pairs == 3
+    assert not clear.reach  # counting n-grams has no curve
+    blurred = verdict(world, random(world, 3), rivals, tmp_path).evidence
+    assert blurred.metrics["all"].ratio < clear.metrics["all"].ratio / 3
+    lines = "\n".join(verdict(world, good, rivals, tmp_path).trust())
+    assert "of the variance between them is real" in lines
+    assert "half the scale orders" in lines
 
 
 def test_too_little_to_compare_is_refused(world: World, tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pytest
 
 from tilth.build import Build
-from tilth.core import Budget, Goal, Method, Plan, Run, TablePool
+from tilth.core import Budget, Curve, Goal, Method, Plan, Run, TablePool
 from tilth.core.plan import groups
+from tilth.engine.evidence.gathered import Evidence, gather
 from tilth.engine.prove import Verdict
 from tilth.engine.statistics import benjamini_hochberg, compare
 from tilth.recipe import Recipe
@@ -114,7 +115,20 @@ def a_verdict(plan: float = 1.0) -> Verdict:
         stability=0.9,
         noise=0.005,
         missing={HOSTILE[1]: HOSTILE[6]},
+        evidence=evidence(losses),
     )
+
+
+def evidence(losses: dict[str, Any]) -> Evidence:
+    """As a proof with curves leaves it, over a holdout whose goals have hostile names."""
+    tokens = np.array([100, 1000, 10_000])
+    curves = {
+        n: [Curve(tokens, row[None] + np.array([[2.0], [1.0], [0.0]]), np.zeros(3)) for row in t]
+        for n, t in losses.items()
+    }
+    holdout = TablePool(pa.table({"text": ["x"] * 30, "goal": [HOSTILE[0], HOSTILE[1]] * 15}))
+    pairs = {n: ("plan", n) for n in losses if n != "plan"}
+    return gather(losses, losses, curves, np.ones(30), holdout, pairs)
 
 
 def fake(folder: Path, *, goal: bool = True, proof: bool = True) -> Build:

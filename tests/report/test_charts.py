@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from tilth.report.charts import Interval, bars, bins, forest, histograms, shares
+from tilth.report.charts import Interval, bars, bins, forest, histograms, lines, shares
 
 
 def numbers(pattern: str, picture: str) -> list[float]:
@@ -33,6 +33,21 @@ def test_a_forest_puts_zero_and_intervals_on_one_scale() -> None:
     assert 0 <= float(y1) < zero < float(y2)
     assert (x_call, y_call) == ("good", "even")
     assert round((float(x2) - float(x1)) * 4, 1) == round(float(y2) - float(y1), 1) * 1.0  # 1 against 4 units
+
+
+def test_lines_lie_where_their_numbers_are() -> None:
+    at = np.array([10.0, 100.0, 1000.0])
+    series = {"<b>": (at, np.array([3.0, 2.0, 1.0])), "plan": (at, np.array([3.0, 1.0, 0.0]))}
+    picture = lines("Loss", series, "tokens", "bits", "plan", "<b>")
+    drawn = dict(re.findall(r'd="([^"]+)" class="line (\w+)"', picture))
+    assert {v: k for k, v in drawn.items()} == {
+        "orange": "M0.0 0.0L500.0 333.3L1000.0 666.7",
+        "blue": "M0.0 0.0L500.0 666.7L1000.0 1000.0",
+    }
+    assert "<b>" not in picture
+    assert "1,000 tokens" in picture
+    flat = lines("Loss", {"plan": (at[:1], np.array([1.0]))}, "tokens", "bits", "plan", "none")
+    assert "nan" not in flat
 
 
 def test_bins_hold_every_value_and_fold_outliers_in() -> None:

@@ -104,6 +104,8 @@ def test_each_place_that_data_reaches_is_covered(everything: Build, hostile: lis
         f"{hostile[0]}-8",  # an id
         f"vs {hostile[0][:24]}…: better",  # a label in a picture
         f"not run: {hostile[1]} ({hostile[6]})",
+        f"signal to noise on goal {hostile[1]}",
+        f"to reach the final loss of {hostile[0]}",
         f"cannot read data/bad0.jsonl: {hostile[0]}",
         f"'{hostile[1]}'",  # a licence in the recipe
         f", {hostile[-1]}",  # a licence of a record

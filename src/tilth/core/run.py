@@ -56,12 +56,14 @@ class Run:
         place: the path that names where in the run we are; `rng` depends on it, never on call order.
         device: where neural models run; ``auto`` becomes ``cuda`` where torch finds one, else ``cpu``.
         scratch: a folder for temporary files of the method in hand, or None (then use `tempfile`).
+        varied: names of places whose numbers are drawn anew, with the number of the draw; see `vary`.
     """
 
     seed: int = 0
     place: tuple[str | int, ...] = ()
     device: str = "cpu"
     scratch: Path | None = None
+    varied: tuple[tuple[str, int], ...] = ()
     progress: Progress = field(default=_silent, repr=False, compare=False)
     mapper: Mapper = field(default=_serial, repr=False, compare=False)
 
@@ -73,9 +75,25 @@ class Run:
         """The same run at a named place inside this one."""
         return replace(self, place=(*self.place, *key))
 
+    def vary(self, **draws: int) -> Self:
+        """The same run with other numbers at every place that has one of these names in its path; the rest stays.
+
+        So ``run.vary(init=3)`` is another draw of the initial weights with the same order of the data. Every number is
+        a draw of its own, 0 too, and differs from the run that varies nothing.
+
+        >>> run = Run().at("trial", 0)
+        >>> run.number("init") == run.vary(init=3).number("init")
+        False
+        >>> run.number("order") == run.vary(init=3).number("order")
+        True
+        """
+        return replace(self, varied=tuple(sorted({**dict(self.varied), **draws}.items())))
+
     def number(self, *key: str | int) -> int:
-        """A 64-bit number that is a function of seed and place only."""
-        text = repr((self.seed, (*self.place, *key))).encode()
+        """A 64-bit number that is a function of seed and place (and of `varied`, where it names the place) only."""
+        path = (*self.place, *key)
+        varied = tuple(pair for pair in self.varied if pair[0] in path)
+        text = repr((self.seed, path, varied) if varied else (self.seed, path)).encode()
         return int.from_bytes(hashlib.sha256(text).digest()[:8], "little")
 
     def rng(self, *key: str | int) -> np.random.Generator:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tilth.core.errors import BadRecipe
+from tilth.core.errors import BadRecipe, PoolError, TilthError
 from tilth.core.goal import Goal
 from tilth.core.method import digest
 from tilth.core.plan import Groups, Plan
 from tilth.core.pool import Pool
-from tilth.core.proof import Proof
+from tilth.core.proof import Curve, CurveProof, Losses, Proof
 from tilth.core.run import Run
+from tilth.engine.evidence.gathered import Evidence, gather
 from tilth.engine.local import Workers, write_atomic
 from tilth.engine.statistics import Comparison, benjamini_hochberg, compare, detectable, spearman
 
-__all__ = ["Verdict", "length_matched", "prove"]
+__all__ = ["Outcome", "Trials", "Verdict", "curves_of", "length_matched", "losses_of", "power", "prove", "reason"]
 
 PLAN = "plan"
 
@@ -42,6 +43,7 @@ class Verdict:
         stability: rank correlation of all candidates between the proof and the same at half its scale.
         noise: standard deviation of the plan's mean loss between seeds.
         missing: baselines that could not be run, with the reason.
+        evidence: signal to noise, agreement of scales, and tokens to reach each baseline where the proof has curves.
     """
 
     proof: Mapping[str, Any]
@@ -54,6 +56,7 @@ class Verdict:
     stability: float
     noise: float
     missing: Mapping[str, str]
+    evidence: Evidence = field(default_factory=Evidence)
 
     def loss(self, name: str) -> float:
         """A candidate's loss, averaged over seeds and, by weight, over items."""
@@ -84,16 +87,15 @@ class Verdict:
     def trust(self) -> list[str]:
         """What a reader must know before believing the verdict."""
         c = next(iter(self.comparisons.values()))
-        means = [self.loss(name) for name in self.losses]
-        ratio = (max(means) - min(means)) / self.noise if self.noise > 0 else math.inf
         scale = self.proof.get("tokens")
         stable = "unknown (too few candidates)" if math.isnan(self.stability) else f"{self.stability:.2f}"
         return [
             f"proxy: {self.proof['use']}" + (f", at most {scale:,} tokens a trial" if scale else ""),
             f"{c.seeds} seeds, each on its own piece of the plan, x {c.items} holdout items",
             f"smallest effect it finds in 4 of 5 cases: {self.detectable:.4f} {self.unit} (known beforehand)",
-            f"signal to noise: candidates spread over {ratio:.1f} x the standard deviation between seeds",
             f"rank agreement with the same proof at half the scale: {stable}",
+            *self.evidence.lines(),
+            *(f"to reach the final loss of {name}: {told}" for name, told in self.evidence.reach.items()),
             *(f"not run: {name} ({why})" for name, why in self.missing.items()),
         ]
 
@@ -128,18 +130,92 @@ class Verdict:
             "noise": self.noise,
             "trust": self.trust(),
             "missing": dict(self.missing),
+            **self.evidence.as_dict(),
             "items": {name: losses.mean(0).tolist() for name, losses in self.losses.items()},
         }
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What one trial gave: its losses and, from a proof that measures on the way, its curve."""
+
+    losses: Losses
+    curve: Curve | None = None
+
+
+@dataclass(frozen=True)
 class _Trial:
-    """One trial: a candidate, a seed, a scale. `key` is what its result is remembered under."""
+    """One trial: a plan (a folder under ``plans``), who asks, a seed, how often the scale was halved.
+
+    `key` is what its result is remembered under.
+    """
 
     key: str
     name: str
+    plan: str
     seed: int
-    half: bool
+    halvings: int
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Trials of plans under one proof, each remembered in `folder` by all that it depends on."""
+
+    proof: Proof
+    pool: Pool
+    goal: Goal
+    folder: Path
+    seeds: int
+    run: Run
+    workers: Workers
+
+    def outcomes(
+        self, plans: Mapping[str, Plan], halvings: int = 0, failed: dict[str, str] | None = None
+    ) -> dict[str, list[Outcome]]:
+        """Name -> one outcome per seed.
+
+        Args:
+            halvings: how often the proof's scale is halved; each halving also halves the piece of the plan.
+            failed: where the reasons of trials that raise are put, by name; without it they are raised.
+        """
+        method = self.proof
+        for _ in range(halvings):
+            method = method.smaller()
+        for plan in plans.values():
+            folder = self.folder / "plans" / plan.fingerprint
+            if not (folder / "plan.json").exists():
+                plan.save(folder)
+        made = digest(["outcome", method.fingerprint(), halvings, self.goal.fingerprint, self.run.seed, self.seeds])
+        trials = {
+            (name, seed): _Trial(digest([made, plan.fingerprint, seed]), name, plan.fingerprint, seed, halvings)
+            for name, plan in plans.items()
+            for seed in range(self.seeds)
+        }
+        work = [*{trial.key: trial for trial in trials.values()}.values()]  # equal plans are tried once
+        apart = Run(seed=self.run.seed, device=self.run.device, scratch=self.folder / "unfinished")
+        one = _trial if failed is None else _trial_or_reason
+        task = partial(one, method, self.folder, self.pool, self.goal, apart, self.seeds)
+        scale = f"1/{2**halvings}-scale " if halvings else ""
+        label = f"{method.name()}: {scale}trials of {', '.join(plans)}"
+        memory = self.folder / "trials"
+        found = dict(zip((t.key for t in work), self.workers.map(task, work, label, memory), strict=True))
+        for (name, _), trial in trials.items():
+            if isinstance(reason := found[trial.key], str) and failed is not None:
+                failed.setdefault(name, reason)
+                (memory / f"{trial.key}.pkl").unlink(missing_ok=True)  # a failure is tried again, never remembered
+        names = [name for name in plans if not failed or name not in failed]
+        return {name: [found[trials[name, seed].key] for seed in range(self.seeds)] for name in names}
+
+
+def losses_of(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, npt.NDArray[np.float64]]:
+    """Name -> losses of shape (seeds, items)."""
+    return {name: np.stack([o.losses for o in each]) for name, each in outcomes.items()}
+
+
+def curves_of(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, list[Curve]]:
+    """Name -> one curve per seed, for plans whose every trial has one."""
+    found = {name: [o.curve for o in each if o.curve is not None] for name, each in outcomes.items()}
+    return {name: curves for name, curves in found.items() if len(curves) == len(outcomes[name])}
 
 
 def prove(
@@ -176,28 +252,14 @@ def prove(
     run = run or Run()
     workers = workers or Workers(1, run.progress)
     everyone = {**baselines, PLAN: plan}
-    for name, candidate in everyone.items():
-        candidate.save(folder / "plans" / name)
-    halves = proof.smaller()
-
-    def trials(names: Sequence[str], half: bool) -> dict[str, npt.NDArray[np.float64]]:
-        method = halves if half else proof
-        made = digest([method.fingerprint(), goal.fingerprint, run.seed, seeds])
-        work = [
-            _Trial(digest([made, everyone[n].fingerprint, s]), n, s, half) for n in names for s in range(seeds)
-        ]  # fmt: skip
-        apart = Run(seed=run.seed, device=run.device, scratch=folder / "unfinished")
-        task = partial(_trial, method, folder, pool, goal, apart, seeds)
-        label = f"{proof.name()}: {'half-scale ' if half else ''}trials of {', '.join(names)}"
-        losses = workers.map(task, work, label, folder / "trials")
-        return {n: np.stack(losses[k * seeds : (k + 1) * seeds]) for k, n in enumerate(names)}
-
+    trials = Trials(proof, pool, goal, folder, seeds, run, workers)
     weights = goal.weights(goal.holdout).to_numpy()
-    first = trials([*baselines], half=False)
-    before = _power(first, weights)
+    outcomes = trials.outcomes(baselines)
+    before = power(losses_of(outcomes), weights)
     write_atomic(folder / "before.json", json.dumps({"detectable": before}).encode())
-    losses = first | trials([PLAN], half=False)
-    small = trials([*everyone], half=True)
+    outcomes |= trials.outcomes({PLAN: plan})
+    losses = losses_of(outcomes)
+    small = losses_of(trials.outcomes(everyone, halvings=1))
     comparisons = {n: compare(losses[PLAN], losses[n], weights) for n in baselines}
     adjusted = benjamini_hochberg([c.p for c in comparisons.values()])
     w = weights / weights.sum()
@@ -214,10 +276,13 @@ def prove(
         stability=spearman(mean, mean_small),
         noise=float(np.std(losses[PLAN] @ w, ddof=1)),
         missing=dict(missing or {}),
+        evidence=gather(
+            losses, small, curves_of(outcomes), w, goal.holdout, {name: (PLAN, name) for name in baselines}
+        ),
     )
 
 
-def _power(losses: Mapping[str, npt.NDArray[np.float64]], weights: npt.NDArray[np.float64]) -> float:
+def power(losses: Mapping[str, npt.NDArray[np.float64]], weights: npt.NDArray[np.float64]) -> float:
     """The detectable effect, from the baselines' own trials: the median over pairs of them.
 
     With a single baseline its odd and even halves of items stand in for a pair's difference, which overstates it.
@@ -235,20 +300,38 @@ def _loaded(folder: Path, fingerprint: float) -> Plan:
     return Plan.load(folder)
 
 
-def _trial(
-    proof: Proof, folder: Path, pool: Pool, goal: Goal, run: Run, seeds: int, trial: _Trial
-) -> npt.NDArray[np.float64]:
-    path = folder / "plans" / trial.name
+def _trial(proof: Proof, folder: Path, pool: Pool, goal: Goal, run: Run, seeds: int, trial: _Trial) -> Outcome:
+    path = folder / "plans" / trial.plan
     plan = _loaded(path, (path / "plan.json").stat().st_mtime_ns)
-    pieces = 2 * seeds if trial.half else seeds  # half the scale is also half the data
+    pieces = seeds * 2**trial.halvings  # half the scale is also half the data
     piece = plan.part(trial.seed, pieces, run.at("seeds"))
-    losses = proof.trial(piece, pool, goal, run.at("trial", trial.seed))
+    here = run.at("trial", trial.seed)
+    curve = proof.curve(piece, pool, goal, here) if isinstance(proof, CurveProof) else None
+    losses = curve.losses[-1] if curve else proof.trial(piece, pool, goal, here)
     if losses.shape != (goal.holdout.count,) or not np.isfinite(losses).all():
         raise ValueError(
             f"{proof.name()} returned losses of shape {losses.shape} with "
             f"{int((~np.isfinite(losses)).sum())} not finite for {goal.holdout.count} items ({trial.name})."
         )
-    return losses
+    return Outcome(losses, curve)
+
+
+def _trial_or_reason(
+    proof: Proof, folder: Path, pool: Pool, goal: Goal, run: Run, seeds: int, trial: _Trial
+) -> Outcome | str:
+    """The outcome, or why there is none; what concerns the machine and not the plan is raised."""
+    try:
+        return _trial(proof, folder, pool, goal, run, seeds, trial)
+    except PoolError:
+        raise
+    except Exception as error:
+        return reason(error)
+
+
+def reason(error: Exception) -> str:
+    """Why something failed, in one line; errors that are not tilth's own say what they are."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, TilthError) else f"{type(error).__name__}: {text}"
 
 
 def length_matched(plan: Plan, start: Plan, run: Run, bins: int = 20) -> Plan:

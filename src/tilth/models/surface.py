@@ -66,8 +66,16 @@ def _ridge(mixtures: Floats, losses: Floats) -> Predict:
 
 def _trees(mixtures: Floats, losses: Floats) -> Predict:
     from sklearn.ensemble import HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits
 
     model = HistGradientBoostingRegressor(
         max_iter=300, learning_rate=0.05, max_depth=4, min_samples_leaf=5, early_stopping=False, random_state=0
-    ).fit(mixtures, losses)
-    return lambda new: np.asarray(model.predict(new), np.float64)
+    )
+    with threadpool_limits(1):  # few rows: threads mostly wait for each other, and on busy cores for minutes
+        model.fit(mixtures, losses)
+
+    def predict(new: Floats) -> Floats:
+        with threadpool_limits(1):
+            return np.asarray(model.predict(new), np.float64)
+
+    return predict

@@ -7,6 +7,7 @@ whose examples have losses of their own. The trainers of answers, pairs, labels,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from tilth.models.transformer import Decoder
 __all__ = [
     "Examples",
     "Trained",
+    "bits_per_byte",
     "descend",
     "generator",
     "record_losses",
@@ -273,6 +275,12 @@ def record_losses(
         nats += np.bincount(part.records[counted], losses[counted], count)
         tokens += np.bincount(part.records[counted], minlength=count)
     return nats, tokens
+
+
+def bits_per_byte(model: Decoder, data: Windows, size: npt.NDArray[np.int64], device: str = "cpu") -> Floats:
+    """Bits per byte of each record, from the bytes its counted tokens stand for; 0 of an empty one."""
+    nats, _ = record_losses(model, data, device=device)
+    return np.asarray(nats / math.log(2) / np.maximum(size, 1))
 
 
 def generator(rng: np.random.Generator) -> torch.Generator:

@@ -247,9 +247,9 @@ def attention_mask(shape: torch.Size, documents: Tensor | None, real: Tensor | N
 class _TokenLosses(torch.autograd.Function):
     """Cross entropy of a linear output, a few hundred tokens at a time.
 
-    The plain way writes, reads and differentiates (tokens x V) arrays several times, far more than a cache holds, which
-    costs more than all layers of a small model. Here a chunk's logits become probabilities in place and are kept for
-    the backward pass; they are the one array of that size.
+    The plain way holds several (tokens x V) arrays and passes over them again and again. Here a chunk's logits become
+    probabilities in place, while they are in the cache, and are kept for the backward pass: the one array of that size.
+    A whole training step of 4096 tokens takes an eighth less time for it (`benchmarks/tiny_lm.py`).
     """
 
     @staticmethod

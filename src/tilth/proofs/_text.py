@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
 from tilth.core import Plan, Pool, Run
-from tilth.core.errors import MissingExtra
-from tilth.models.batches import Windows
 from tilth.models.dialogues import encode_dialogues
 from tilth.models.tokenizer import Tokenizer
 from tilth.signals.quality.tokens import sample_texts
 
-if TYPE_CHECKING:
-    from tilth.models.transformer import Decoder
-
-__all__ = [
-    "Scored",
-    "bits_per_byte",
-    "encoded_sample",
-    "needs_torch",
-    "sampled_rows",
-    "scored_items",
-    "texts_of",
-    "tokenizer_for",
-]
+__all__ = ["Scored", "encoded_sample", "sampled_rows", "scored_items", "texts_of", "tokenizer_for"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -123,23 +107,3 @@ def scored_items(holdout: Pool, tokenizer: Tokenizer, longest: int, context: int
             kept[start : start + min(max(0, stop - start - context), max(0, first - context // 2))] = False
     before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
     return Scored(before[made.offsets], made.ids[kept], made.learned[kept], made.size)
-
-
-def needs_torch(name: str) -> None:
-    """Refuse with a sentence where torch is missing.
-
-    Raises:
-        MissingExtra: says how to install it.
-    """
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        raise MissingExtra(f"{name} needs torch. Install it: pip install 'tilth[torch]'.") from None
-
-
-def bits_per_byte(model: Decoder, held: Windows, size: Ints, device: str) -> npt.NDArray[np.float64]:
-    """The loss of each item, from its windows (`windows_to_score`) and its length in bytes."""
-    from tilth.models.train import record_losses
-
-    nats, _ = record_losses(model, held, device=device)
-    return nats / math.log(2) / np.maximum(size, 1)

@@ -19,7 +19,8 @@ from tilth.core.errors import EmptyPlan
 from tilth.core.files import write_atomic
 from tilth.models.batches import Windows, joined, reading_order, windows, windows_to_score
 from tilth.models.tokenizer import Tokenizer
-from tilth.proofs._text import bits_per_byte, encoded_sample, needs_torch, scored_items, tokenizer_for
+from tilth.proofs._decoder import END, require_torch
+from tilth.proofs._text import encoded_sample, scored_items, tokenizer_for
 
 if TYPE_CHECKING:
     from tilth.models.merging import State
@@ -142,12 +143,12 @@ class _Bench:
 
     @classmethod
     def of(cls, method: Merged, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Self:
-        needs_torch(method.name())
+        require_torch(method.name())
         from tilth.models.transformer import Config
 
         tokenizer = tokenizer_for(pool, method.vocab)
         items = scored_items(goal.holdout, tokenizer, method.longest, method.context)
-        held = windows_to_score(items.offsets, items.ids, method.context, 0, items.counted)
+        held = windows_to_score(items.offsets, items.ids, method.context, END, items.counted)
         config = Config.of_depth(method.depth, tokenizer.vocab_size, method.context)
         return cls(method, tokenizer, config, held, items.size, run, [])
 
@@ -207,7 +208,7 @@ class _Bench:
         place: tuple[str, ...],
     ) -> Windows:
         order = reading_order(repeats, self.run.rng("order", *place), plan.phase[rows], plan.rank[rows])
-        return windows(offsets, ids, order, self.method.context, 0, tokens)
+        return windows(offsets, ids, order, self.method.context, END, tokens)
 
     def drawn(self, *place: str) -> State:
         """Initial weights."""
@@ -301,7 +302,7 @@ def _score(
     some: _Averages,
 ) -> Losses:
     from tilth.models.merging import average, decoder
-    from tilth.models.train import threads
+    from tilth.models.train import bits_per_byte, threads
 
     with threads(1):
         models = (decoder(config, average(states, row), device) for row in some.weights)

@@ -9,8 +9,9 @@ from typing import Self
 from pydantic import Field
 
 from tilth.core import Curve, CurveProof, Goal, Plan, Pool, Run
+from tilth.core.errors import MissingExtra
 from tilth.models.batches import reading_order, windows, windows_to_score
-from tilth.proofs._text import bits_per_byte, encoded_sample, needs_torch, scored_items, tokenizer_for
+from tilth.proofs._text import encoded_sample, scored_items, tokenizer_for
 
 __all__ = ["TinyLm"]
 
@@ -55,11 +56,14 @@ class TinyLm(CurveProof):
         return self.model_copy(update={"tokens": max(1000, self.tokens // 2)})
 
     def curve(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Curve:
-        needs_torch(self.name())
+        try:
+            import torch  # noqa: F401
+        except ImportError:
+            raise MissingExtra("tiny_lm needs torch. Install it: pip install 'tilth[torch]'.") from None
         from tilth.models.checkpoint import Checkpoint
         from tilth.models.feeds import Fixed
         from tilth.models.optim import Options
-        from tilth.models.train import generator, threads, train_lm
+        from tilth.models.train import bits_per_byte, generator, threads, train_lm
         from tilth.models.transformer import Config, build
 
         tokenizer = tokenizer_for(pool, self.vocab)
@@ -72,7 +76,7 @@ class TinyLm(CurveProof):
         options = Options(rate=config.rate, batch=self.batch)
         with threads(1):
             model = build(config, generator(run.rng("init"))).to(run.device)
-            measure = partial(bits_per_byte, held=held, size=items.size, device=run.device)
+            measure = partial(bits_per_byte, data=held, size=items.size, device=run.device)
             save = None
             if run.scratch is not None:
                 made = (self.fingerprint(), model, options, read.inputs, held.inputs, held.targets, items.size)

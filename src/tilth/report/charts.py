@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tilth.report.markup import Markup, el, shown
 
-__all__ = ["Bins", "Interval", "bars", "bins", "forest", "histograms", "number", "shares"]
+__all__ = ["Bins", "Interval", "bars", "bins", "forest", "histograms", "lines", "number", "shares"]
 
 Floats = npt.NDArray[np.float64]
 LABEL = 40  # characters of a label that fit the narrowest screen
@@ -103,7 +103,7 @@ class Interval:
     call: str
 
 
-def forest(title: str, rows: Sequence[Interval], unit: str, left: str, right: str) -> Markup:
+def forest(title: str, rows: Sequence[Interval], unit: str, left: str, right: str, before: str = "vs ") -> Markup:
     """Intervals on one scale with a line at zero: an interval that crosses it shows no difference."""
     reach = [v for r in rows for v in (r.low, r.high, r.middle) if np.isfinite(v)]
     low, high = min([0.0, *reach]), max([0.0, *reach])
@@ -120,7 +120,7 @@ def forest(title: str, rows: Sequence[Interval], unit: str, left: str, right: st
         y = i * step + 30
         marks = {"better": "good", "worse": "bad"}.get(row.call, "even")
         parts += [
-            _label(f"vs {shown(row.name, 24)}: {row.call}", y - 14),
+            _label(f"{before}{shown(row.name, 24)}: {row.call}", y - 14),
             el("line", x1=at(row.low), x2=at(row.high), y1=y, y2=y, class_=f"span {marks}"),
             *(el("line", x1=at(v), x2=at(v), y1=y - 5, y2=y + 5, class_=f"span {marks}") for v in (row.low, row.high)),
             el("circle", cx=at(row.middle), cy=y, r="5", class_=f"dot {marks}"),
@@ -138,6 +138,48 @@ def forest(title: str, rows: Sequence[Interval], unit: str, left: str, right: st
     parts.append(el("text", f"{right} →", x="100%", y=bottom + foot - 4, class_="tick", text_anchor="end"))
     told = "; ".join(f"{r.name} {r.middle:+.4f} [{r.low:+.4f}, {r.high:+.4f}] {r.call}" for r in rows)
     return el("figure", _svg(title, f"In {unit}: {told}.", bottom + foot, parts), class_="chart")
+
+
+def lines(
+    title: str, series: Mapping[str, tuple[Floats, Floats]], across: str, unit: str, first: str, second: str
+) -> Markup:
+    """Curves over a logarithmic scale: `first` in the strongest colour, `second` beside it, the others in grey."""
+    x = np.concatenate([np.log(np.maximum(at, 1.0)) for at, _ in series.values()])
+    y = np.concatenate([value for _, value in series.values()])
+    (left, right), (low, high) = (float(x.min()), float(x.max())), (float(y.min()), float(y.max()))
+    wide, tall, height = right - left or 1.0, high - low or 1.0, 200
+    colours = {second: " orange", first: " blue"}
+    order = [*(n for n in series if n not in colours), *(n for n in (second, first) if n in series)]
+    parts: list[Markup] = []
+    for name in order:
+        at, values = series[name]
+        points = [
+            f"{1000 * (np.log(max(a, 1.0)) - left) / wide:.1f} {1000 * (high - v) / tall:.1f}"
+            for a, v in zip(at, values, strict=True)
+        ]
+        parts.append(el("path", d="M" + "L".join(points), class_=f"line{colours.get(name, '')}"))
+    picture = el("svg", parts, x="12%", y="8", width="86%", height=height, viewBox="0 -10 1000 1020",
+                 preserveAspectRatio="none")  # fmt: skip
+    ticks = [
+        el("text", number(high), x="0", y="18", class_="tick"),
+        el("text", number(low), x="0", y=height + 6, class_="tick"),
+        el("line", x1="12%", x2="98%", y1=height + 12, y2=height + 12, class_="axis"),
+        el("text", number(round(float(np.exp(left)))), x="12%", y=height + 28, class_="tick"),
+        el("text", f"{number(round(float(np.exp(right))))} {across}", x="98%", y=height + 28, class_="tick",
+           text_anchor="end"),
+    ]  # fmt: skip
+    ends = "; ".join(f"{n} ends at {number(float(series[n][1][-1]))}" for n in order)
+    keys = [
+        el("span", el("i", class_=f"key {c}"), shown(name, LABEL))
+        for name, c in ((first, "series2"), (second, "series1")) if name in series
+    ]  # fmt: skip
+    if len(order) > len(keys):
+        keys.append(el("span", el("i", class_="key series0"), "others"))
+    about = f"{unit} over {across}, logarithmic. {ends}."
+    return el(
+        "figure", el("figcaption", keys, class_="legend"), _svg(title, about, height + 34, picture, ticks),
+        class_="chart",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

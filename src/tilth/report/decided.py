@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tilth.core.plan import Decision, Plan, groups
 from tilth.core.pool import Pool
-from tilth.engine.prove import Verdict
+from tilth.engine.prove import PLAN, Verdict
 from tilth.report import charts
 from tilth.report.markup import Markup, el, shown
 from tilth.report.parts import NAME, SENTENCE, as_yaml, fold, note, record, section, table, take, warning
@@ -54,6 +54,7 @@ def verdict(build: Build) -> Markup:
         note("Each line is the baseline's loss minus the plan's, with its 95 % interval. A line that crosses zero "
              "shows no difference. The plan's own worst is a control: the plan should beat it."),
         _candidates(found),
+        _curves(found),
         el("h3", "What to know before believing it"),
         el("ul", [el("li", line) for line in found.trust()]),
     )  # fmt: skip
@@ -83,6 +84,21 @@ def _candidates(found: Verdict) -> Markup:
         ])  # fmt: skip
     heads = ["candidate", f"loss ({found.unit})", "effect", "95 % interval", "adjusted p", "call"]
     return table(heads, rows, "All candidates, best first")
+
+
+def _curves(found: Verdict) -> list[Markup] | None:
+    """How the losses fell, from proofs that measure on the way, and how soon the plan gets where each rival ends."""
+    curves = found.evidence.mean_curves()
+    if PLAN not in curves or len(curves[PLAN][0]) < 2:
+        return None
+    rivals = [n for n in found.comparisons if n in curves and n != "worst"] or [*found.comparisons]
+    best = min(rivals, key=found.loss)
+    rows = [[shown(name, NAME), str(told)] for name, told in found.evidence.reach.items()]
+    return [
+        el("h3", "On the way"),
+        charts.lines("Loss over tokens read", curves, "tokens read", found.unit, PLAN, best),
+        table(["baseline", "the plan reaches its final loss with"], rows, "Tokens to reach, with 95 % intervals"),
+    ]
 
 
 def _p(p: float) -> str:

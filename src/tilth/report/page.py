@@ -15,7 +15,7 @@ from tilth.report.parts import Paths
 if TYPE_CHECKING:
     from tilth.build import Build
 
-__all__ = ["render", "write_report"]
+__all__ = ["document", "render", "write_report"]
 
 # Text comes from strangers. It is escaped, and should an escape ever be missing, this forbids it to load or run.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -42,17 +42,6 @@ def write_report(build: Build) -> Path:
 def render(build: Build) -> str:
     """The report as one HTML document: no script, no network, no clock, no path of this machine."""
     paths = Paths(build.base)
-    style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
-    head = el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("meta", name="color-scheme", content="light dark"),
-        el("meta", name="referrer", content="no-referrer"),
-        el("title", "tilth report"),
-        el("style", Markup(style)),
-    )
     contents = el("nav", [el("a", name, href=f"#{anchor}") for anchor, name in CONTENTS.items()], aria_label="Sections")
     sections = [
         verdict(build),
@@ -65,8 +54,24 @@ def render(build: Build) -> str:
         quarantine(build, paths),
         made(build, paths),
     ]
-    body = el("body", el("header", el("h1", "tilth report"), _subtitle(build), contents), el("main", sections))
-    return f"<!DOCTYPE html>\n{el('html', head, body, lang='en')}\n"
+    header = el("header", el("h1", "tilth report"), _subtitle(build), contents)
+    return document("tilth report", header, el("main", sections))
+
+
+def document(title: str, *body: Markup) -> str:
+    """One HTML file with everything in it: its style, a header that forbids scripts and loading, and the body."""
+    style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("meta", name="color-scheme", content="light dark"),
+        el("meta", name="referrer", content="no-referrer"),
+        el("title", title),
+        el("style", Markup(style)),
+    )
+    return f"<!DOCTYPE html>\n{el('html', head, el('body', *body), lang='en')}\n"
 
 
 def _subtitle(build: Build) -> Markup:
