@@ -70,7 +70,13 @@ class Build:
     @cached_property
     def run(self) -> Run:
         """The world every method of this build sees."""
-        return Run(seed=self.recipe.seed, device=self.device, progress=self.workers.progress)
+        return Run(
+            seed=self.recipe.seed,
+            device=self.device,
+            scratch=self.out / "unfinished",
+            progress=self.workers.progress,
+            mapper=self.workers.map,
+        )
 
     @cached_property
     def files(self) -> list[Files]:
@@ -451,6 +457,7 @@ class Build:
         """Hold the output folder's lock and the processes; at the end sweep up what killed runs left half-written."""
         with self.workers, locked(self.out, self.wait):
             yield
+            shutil.rmtree(self.out / "unfinished", ignore_errors=True)
             for stale in sorted(self.out.rglob("*.tmp")):
                 if stale.is_dir():
                     shutil.rmtree(stale, ignore_errors=True)

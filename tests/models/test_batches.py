@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilth.models.batches import IGNORED, padded, reading_order, windows, windows_of_whole, windows_to_score
+from tilth.models.batches import (
+    IGNORED,
+    joined,
+    padded,
+    reading_order,
+    windows,
+    windows_of_whole,
+    windows_to_score,
+)
 
 
 def texts(lengths: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -105,3 +113,17 @@ def test_padding() -> None:
     rows, real = padded(offsets, ids, [2, 1, 0], longest=4, fill=99)
     assert rows.tolist() == [[4, 5, 6, 7], [99] * 4, [1, 2, 3, 99]]
     assert real.sum(1).tolist() == [4, 0, 3]
+
+
+def test_joined_readings_keep_their_documents_apart() -> None:
+    offsets, ids = texts([5, 3, 9])
+    one = windows(offsets, ids, np.array([0, 1]), 4, 0)
+    two = windows(offsets, ids, np.array([2, 0]), 4, 0)
+    both = joined([one, two])
+    assert len(both) == len(one) + len(two)
+    assert both.tokens.tolist() == [*one.tokens, *two.tokens]
+    assert both.records.tolist() == [*one.records.tolist(), *two.records.tolist()]
+    real = [set(part.documents[part.documents >= 0].tolist()) for part in (both.take(range(len(one))), both)]
+    assert len(real[1]) == 4
+    assert len(real[0]) == 2
+    assert (both.documents[len(one) :][two.documents < 0] == -1).all()

@@ -7,13 +7,13 @@ alone and never from the document that happens to lie before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Windows", "padded", "reading_order", "windows", "windows_of_whole", "windows_to_score"]
+__all__ = ["Windows", "joined", "padded", "reading_order", "windows", "windows_of_whole", "windows_to_score"]
 
 Ints = npt.NDArray[np.int64]
 IGNORED = -1
@@ -115,6 +115,21 @@ def windows(
         _filled(stream[1 : total + 1], rows, context, IGNORED),
         _filled(document[:total], rows, context, -1),
         np.asarray(order, np.int64),
+    )
+
+
+def joined(parts: Sequence[Windows]) -> Windows:
+    """Windows of several readings as one; their documents stay apart."""
+    places = np.cumsum([0, *(part.order.size for part in parts)])
+    moved = [
+        np.where(part.documents >= 0, part.documents + place, -1).astype(np.int32)
+        for part, place in zip(parts, places[:-1], strict=True)
+    ]
+    return Windows(
+        np.concatenate([part.inputs for part in parts]),
+        np.concatenate([part.targets for part in parts]),
+        np.concatenate(moved),
+        np.concatenate([part.order for part in parts]),
     )
 
 
