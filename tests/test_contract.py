@@ -18,7 +18,7 @@ from tilth import catalog
 from tilth.core import Budget, Goal, Method, Plan, Policy, Pool, Probe, Proof, Run, Signal, TablePool, World
 from tilth.core.errors import BadField, UnknownMethod
 from tilth.core.pool import select
-from tilth.core.records import FIELDS
+from tilth.core.records import FIELDS, KINDS, Kind
 from tilth.engine.apply import score_in_memory
 
 NAMES = [*catalog.names()]
@@ -105,6 +105,44 @@ def world() -> World:
         if all(c in pool.column_names() for c in signal.needs):
             pool = score_in_memory(signal, pool, goal, run)
     return World(pool, goal)
+
+
+def world_of(kind: Kind) -> World:
+    """A small world whose pool, target and holdout are all of one kind; one text of each is strange."""
+    run = Run(seed=SEED).at(kind)
+
+    def pool(part: str, n: int) -> TablePool:
+        one, two, three = (prose(n, run.at(part, i)) for i in range(3))
+        one[-1] = TORTURE[7]
+        fields: dict[Kind, dict[str, Any]] = {
+            "text": {"text": one},
+            "labeled": {"text": one, "label": ["yes" if i % 3 else "no" for i in range(n)]},
+            "instruction": {
+                "messages": [
+                    [{"role": "user", "content": a}, {"role": "assistant", "content": b}]
+                    for a, b in zip(one, two, strict=True)
+                ]
+            },
+            "preference": {"prompt": one, "chosen": two, "rejected": three},
+            "retrieval": {"query": one, "positive": two, "negatives": [[t] for t in three]},
+        }
+        columns = {"id": [f"{part}{i}" for i in range(n)], **fields[kind]}
+        table = pa.table({k: pa.array(v, FIELDS[kind].get(k, pa.string())) for k, v in columns.items()})
+        made = TablePool(table.append_column("source", pa.array(["ab"[i % 2] for i in range(n)])), kind)
+        sizes = [{"count": len(text.split())} for text in made.column("text").to_pylist()]
+        return made.with_column("tokens", pa.array(sizes, pa.struct([("count", pa.int32())])))
+
+    budgets: dict[Kind, Budget] = {"text": Budget(1500), "instruction": Budget(1500), "retrieval": Budget(40, "pairs")}
+    goal = Goal(pool("target", 8), pool("holdout", 8), budgets.get(kind, Budget(40, "records")))
+    return World(pool("pool", 60), goal)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_there_is_a_world_of_every_kind(kind: Kind) -> None:
+    world = world_of(kind)
+    assert world.goal is not None
+    assert {world.pool.kind, world.goal.target.kind, world.goal.holdout.kind} == {kind}
+    assert Plan.everything(world.pool, world.goal.budget).amount > world.goal.budget.amount
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -285,11 +323,15 @@ def test_policy_keeps_its_promises(name: str, world: World) -> None:
 def test_proof_keeps_its_promises(name: str, world: World) -> None:
     proof, run = build(catalog.find(name)), Run(seed=SEED)
     assert world.goal is not None
+    if not {world.pool.kind, world.goal.holdout.kind} <= set(proof.kinds):
+        world = world_of(proof.kinds[0])
+    assert world.goal is not None
     plan = Plan.everything(world.pool, world.goal.budget)
     losses = proof.trial(plan, world.pool, world.goal, run)
     assert losses.shape == (world.goal.holdout.count,)
     assert np.isfinite(losses).all()
-    assert (losses > 0).all()
+    assert proof.unit
+    assert (losses > 0).all() or proof.unit != Proof.unit, "bits per byte are positive"
     assert (losses == proof.trial(plan, world.pool, world.goal, run)).all(), "the same seed gives another answer"
     assert isinstance(proof.smaller(), type(proof))
     assert proof.smaller() != proof
