@@ -320,6 +320,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, nargs="+", help=".jsonl.zst files with a text field")
     parser.add_argument("--mb", type=float, default=20.0, help="megabytes of text")
     parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has the peers")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=[*PEERS], help="all unless named; some are slow")
     parser.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--to", type=Path, help=argparse.SUPPRESS)
@@ -335,17 +336,19 @@ def main() -> None:
         folder.mkdir()
         texts, base, edit, mb = prepare(asked.data, asked.mb, folder)
         own = ours(folder)
-        took = {peer: measured(asked.peer_python, peer, folder, work / peer) for peer in PEERS}
-        bands, daft_keepers = bands_of(np.load(work / "daft" / "signed.npy"))
-        took["daft"] += bands
-        results = {"rensa": np.load(work / "rensa" / "keepers.npy"), "daft": daft_keepers}
-        results["datatrove"] = np.load(work / "datatrove" / "keepers.npy")
+        took = {peer: measured(asked.peer_python, peer, folder, work / peer) for peer in asked.peers}
+        results = {peer: np.load(file) for peer in took if (file := work / peer / "keepers.npy").exists()}
+        if "daft" in took:
+            bands, results["daft"] = bands_of(np.load(work / "daft" / "signed.npy"))
+            took["daft"] += bands
         counts = {peer: int(np.load(work / peer / "duplicates.npy")) for peer in took if peer.startswith("duckdb")}
     print(f"{len(texts):,} texts, {mb:.1f} MB, {PROCESSES} processes, from Parquet\n")
     print("| engine | MB/s | recall at 0 / 5 / 15 / 30 % edits | precision | tilth is faster by |")
     print("|---|---:|---|---:|---:|")
     print(f"| tilth minhash | {mb / own['seconds']:.1f} | {quality(own['keepers'], texts, base, edit)} | |")
     for peer, label in (("daft", "Daft signatures, our bands"), ("rensa", "rensa"), ("datatrove", "datatrove")):
+        if peer not in took:
+            continue
         ratio = took[peer] / own["seconds"]
         print(f"| {label} | {mb / took[peer]:.2f} | {quality(results[peer], texts, base, edit)} | {ratio:.1f}x |")
     print(f"| tilth exact_duplicate | {mb / own['exact']:.0f} | {own['duplicates']} duplicates | | |")
