@@ -96,7 +96,7 @@ def main() -> int:
         )
         if args.power:
             print("\n| extra health text | effect | detectable | found |\n|---|---|---|---|")
-        for extra in (0.1, 0.2, 0.3, 0.4) if args.power else ():
+        for extra in (0.1, 0.2, 0.3, 0.4, 0.5) if args.power else ():
             seeds = range(1000, 1000 + args.power)
             sides = [s for n in seeds for s in (Side(n, "one"), Side(n, "two"), Side(n, "better", extra))]
             losses = workers.map(task, sides, f"power at {extra:.0%}")
