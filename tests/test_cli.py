@@ -14,10 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tilth.build import Build
 from tilth.core import Budget, Goal, Losses, Plan, Pool, Run
+from tilth.core.errors import MissingExtra
+from tilth.engine.local import Workers
 from tilth.estimate import trial_seconds
 from tilth.probes.planted_mixture import PlantedMixture
 from tilth.proofs.ngram import Ngram
+from tilth.recipe import parse
 
 DATA = Path(__file__).parents[1] / "examples" / "data"
 RECIPE = """
@@ -336,3 +340,14 @@ def test_the_package_imports_in_a_moment() -> None:
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
     heavy = "import sys; from tilth.cli import app; assert not {'lance', 'numba', 'torch'} & set(sys.modules), 'heavy'"
     assert subprocess.run([sys.executable, "-c", heavy], timeout=60).returncode == 0
+
+
+def test_a_proof_without_its_package_is_refused_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tilth.build.find_spec", lambda name: None)
+    recipe = parse(RECIPE.format(data=DATA), ["proof.use=tiny_lm"])
+    job = Build(recipe, tmp_path, tmp_path / "out", Workers(1, Run().progress))
+    with pytest.raises(MissingExtra, match=r"pip install 'tilth\[torch\]'"):
+        job.all()
+    assert not (tmp_path / "out" / "pool").exists()

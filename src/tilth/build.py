@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from tilth import __version__, catalog
-from tilth.core.errors import BadInput, BadRecipe, EmptyPlan, Overlap, PoolError, TilthError
+from tilth.core.errors import BadInput, BadRecipe, EmptyPlan, MissingExtra, Overlap, PoolError, TilthError
 from tilth.core.goal import Budget, Goal
 from tilth.core.method import digest
 from tilth.core.plan import Plan
@@ -326,6 +327,11 @@ class Build:
         proof = catalog.build(self.recipe.proof.method)
         if not isinstance(proof, Proof):
             raise BadRecipe(f"proof: {proof.name()!r} is a {proof.noun()}, not a proof.")
+        if proof.extra and find_spec(proof.extra) is None:
+            raise MissingExtra(
+                f"{proof.name()} needs {proof.extra}. Install it: pip install 'tilth[{proof.extra}]'; or state "
+                f"proof: ngram, which needs nothing more."
+            )
         return proof
 
     def baselines(self) -> tuple[dict[str, Plan], dict[str, str]]:
@@ -442,11 +448,12 @@ class Build:
         """Every stage the recipe names; returns what ``build.json`` says."""
         from tilth.report.page import write_report
 
+        proof = self.proof  # what it lacks is said before anything is done
         self.pool  # noqa: B018
         summary: dict[str, Any] = {"records": self.imported.count}
         if self.goal is not None:
             summary["plan"] = {"records": int(self.plan.kept.sum()), "amount": self.plan.amount}
-        if self.proof is not None:
+        if proof is not None:
             summary["verdict"] = self.verdict.headline
         summary["exports"] = [str(p) for p in self.exported]
         summary["report"] = str(write_report(self))

@@ -36,6 +36,8 @@ class Proof(Method):
     """Whether a loss can be negative, as a margin is: then a share of it means nothing and none is told."""
     kinds: ClassVar[tuple[Kind, ...]] = KINDS
     """The kinds of pools it can train on."""
+    extra: ClassVar[str] = ""
+    """The optional extra it cannot do without, named like the package it brings."""
 
     @property
     @abstractmethod

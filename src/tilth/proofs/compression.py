@@ -47,6 +47,7 @@ class Compression(Proof):
     paper: ClassVar[str] = "compression_represents_intelligence_linearly"
     unit: ClassVar[str] = "bits per character"
     kinds: ClassVar[tuple[Kind, ...]] = ("text", "labeled")
+    extra: ClassVar[str] = "torch"
 
     depth: int = Field(3, ge=1, le=12, description="layers; also sets width and learning rate: 3 is 0.33 M parameters")
     tokens: int = Field(500_000, ge=1000, description="tokens of the plan read in one trial")

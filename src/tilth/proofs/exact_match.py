@@ -39,6 +39,7 @@ class ExactMatch(Proof):
 
     unit: ClassVar[str] = "wrong answers per question"
     kinds: ClassVar[tuple[Kind, ...]] = ("instruction",)
+    extra: ClassVar[str] = "torch"
 
     depth: int = Field(3, ge=1, le=12, description="layers; also sets width and learning rate: 3 is 0.33 M parameters")
     tokens: int = Field(500_000, ge=1000, description="tokens of the plan read in one trial")

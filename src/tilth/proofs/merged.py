@@ -64,6 +64,7 @@ class Merged(MixtureProof):
     """
 
     paper: ClassVar[str] = "scalable_data_ablation_approximations_for_language"
+    extra: ClassVar[str] = "torch"
 
     depth: int = Field(2, ge=1, le=12, description="layers; also sets width and learning rate: 2 is 0.1 M parameters")
     seed_tokens: int = Field(300_000, ge=1000, description="tokens of the plan that the common model reads first")

@@ -53,6 +53,7 @@ class Preference(Proof):
 
     unit: ClassVar[str] = "nats per pair"
     kinds: ClassVar[tuple[Kind, ...]] = ("preference",)
+    extra: ClassVar[str] = "torch"
 
     depth: int = Field(3, ge=1, le=12, description="layers; also sets width and learning rate: 3 is 0.33 M parameters")
     tokens: int = Field(500_000, ge=1000, description="tokens of the plan, both answers, read in one trial and stage")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field
 
@@ -37,6 +37,8 @@ class TinyLm(CurveProof):
     >>> bool(losses[0] < losses[1])  # the target is mostly of source a
     True
     """
+
+    extra: ClassVar[str] = "torch"
 
     depth: int = Field(3, ge=1, le=12, description="layers; also sets width and learning rate: 3 is 0.33 M parameters")
     tokens: int = Field(500_000, ge=1000, description="tokens of the plan read in one trial")
