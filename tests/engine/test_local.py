@@ -1,4 +1,4 @@
-"""Do workers end with the process that started them, however it ends?"""
+"""Workers: they end with the process that started them, and remember what they are asked to."""
 
 from __future__ import annotations
 
@@ -56,3 +56,19 @@ def test_workers_do_not_outlive_a_parent_that_was_killed_alone(tmp_path: Path) -
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert not left, f"{len(left)} of {len(found)} workers went on without their parent"
+
+
+def test_only_what_is_worth_it_is_remembered(tmp_path: Path) -> None:
+    workers = Workers(1, Run().progress)
+    calls: list[int] = []
+
+    def halved(value: int) -> int | str:
+        calls.append(value)
+        return value // 2 if value % 2 == 0 else "odd"
+
+    def is_number(value: object) -> bool:
+        return isinstance(value, int)
+
+    for _ in range(2):
+        assert workers.map(halved, [4, 5, 6], "halves", tmp_path, keep=is_number) == [2, "odd", 3]
+    assert calls == [4, 5, 6, 5]

@@ -61,12 +61,14 @@ class Workers:
         items: Sequence[Any],
         label: str,
         memory: Path | None = None,
+        keep: Callable[[Any], bool] = lambda value: True,
     ) -> list[Any]:
         """`func` of every item, in order.
 
         Args:
             memory: a folder where each finished result is kept under its item's ``key`` (or its position);
                 results already there are not computed again. None remembers nothing.
+            keep: whether a result is worth remembering.
         """
         results: dict[int, Any] = {}
         files = [memory / f"{getattr(item, 'key', f'{i:06d}')}.pkl" if memory else None for i, item in enumerate(items)]
@@ -79,7 +81,7 @@ class Workers:
 
         def finished() -> Iterator[None]:
             for i, value in self._run(func, [(i, items[i]) for i in todo]):
-                if (file := files[i]) is not None:
+                if (file := files[i]) is not None and keep(value):
                     write_atomic(file, pickle.dumps(value, protocol=5))
                 results[i] = value
                 yield

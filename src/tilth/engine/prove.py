@@ -207,11 +207,11 @@ class Trials:
         scale = f"1/{2**halvings}-scale " if halvings else ""
         label = f"{method.name()}: {scale}trials of {', '.join(plans)}"
         memory = self.folder / "trials"
-        found = dict(zip((t.key for t in work), self.workers.map(task, work, label, memory), strict=True))
+        made_of = self.workers.map(task, work, label, memory, keep=_is_outcome)  # a failure is tried again
+        found = dict(zip((t.key for t in work), made_of, strict=True))
         for (name, _), trial in trials.items():
             if isinstance(reason := found[trial.key], str) and failed is not None:
                 failed.setdefault(name, reason)
-                (memory / f"{trial.key}.pkl").unlink(missing_ok=True)  # a failure is tried again, never remembered
         names = [name for name in plans if not failed or name not in failed]
         return {name: [found[trials[name, seed].key] for seed in range(self.seeds)] for name in names}
 
@@ -329,6 +329,10 @@ def _trial(proof: Proof, folder: Path, pool: Pool, goal: Goal, run: Run, seeds: 
             f"{int((~np.isfinite(losses)).sum())} not finite for {goal.holdout.count} items ({trial.name})."
         )
     return Outcome(losses, curve)
+
+
+def _is_outcome(value: object) -> bool:
+    return isinstance(value, Outcome)
 
 
 def _trial_or_reason(
