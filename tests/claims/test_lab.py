@@ -64,4 +64,10 @@ def test_the_interval_is_students() -> None:
     assert middle == 3.0
     assert high - middle == pytest.approx(2.776 * np.std([1, 2, 3, 4, 5], ddof=1) / np.sqrt(5), abs=1e-3)
     assert middle - low == pytest.approx(high - middle)
-    assert lab.row("s", "p", [1.0, 1.0], None)["holds"] == "-"
+    assert lab.row("s", "p", [1.0, 1.0], None) == {
+        "statement": "s",
+        "paper": "p",
+        "here": "1.000 (1.000 to 1.000)",
+        "holds": "-",
+    }
+    assert lab.spread([0.25]) == "0.250"  # one seed has no interval

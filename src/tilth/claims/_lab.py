@@ -162,9 +162,9 @@ def mean(values: npt.ArrayLike) -> tuple[float, float, float]:
 
 
 def spread(values: npt.ArrayLike) -> str:
-    """Mean and interval as text."""
+    """Mean and interval as text; of a single value the value alone."""
     middle, low, high = mean(values)
-    return f"{middle:.3f} ({low:.3f} to {high:.3f})"
+    return f"{middle:.3f}" if np.size(values) == 1 else f"{middle:.3f} ({low:.3f} to {high:.3f})"
 
 
 def row(statement: str, paper: str, here: npt.ArrayLike, holds: bool | None) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def _context(exact: Mapping[Spelling, Mapping[int, Floats]], scale: Scale) -> li
         for spelling, by_size in exact.items()
         for n, found in by_size.items()
     ] + [
-        lab.row(f"{spelling}: tokens of a sum and its reply", "", [tokens(spelling, scale)] * 2, None)
+        lab.row(f"{spelling}: tokens of a sum and its reply", "", [tokens(spelling, scale)], None)
         for spelling in SPELLINGS
     ]
 
