@@ -67,11 +67,15 @@ def test_labels_and_reasons_are_text_and_nothing_else(
 
 def test_the_page_has_the_numbers_of_the_table(world: World, tmp_path: Path, hostile: list[str]) -> None:
     made = held(world, tmp_path, hostile, halving=True)
-    heads, *rows = tables(read_rows(render_tournament(made, [])), "All plans, best first")
+    read = read_rows(render_tournament(made, []))
+    heads, *rows = tables(read, "All plans, best first")
     assert heads[:3] == ["policy", "loss (bits per byte)", "gain"]
-    for told, row in zip(rows, made.table(), strict=True):
+    cost_heads, *costs = tables(read, "What they read, and what they cost")
+    assert cost_heads[:4] == ["policy", "records", "amount read", "seconds to plan"]
+    for told, cost, row in zip(rows, costs, made.table(), strict=True):
+        assert cost[0] == told[0]
         assert told[1] == f"{row.get('loss', row.get('loss_there')):.4f}"
-        assert told[7] == f"{row['amount']:,}"
+        assert cost[1:3] == [f"{row['records']:,}", f"{row['amount']:,}"]
         assert told[2] == (f"{row['effect']:+.4f}" if "effect" in row else "")
     assert sum("out in round" in row[5] for row in rows) == 4
     gone = tables(read_rows(render_tournament(made, [])), "Not tried, with the reason")

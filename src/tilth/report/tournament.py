@@ -66,7 +66,7 @@ def _result(found: Tournament) -> Markup:
 
 
 def _table(found: Tournament) -> Markup:
-    seconds, rows = found.seconds(), []
+    seconds, rows, costs = found.seconds(), [], []
     for row in found.table():
         name = row["name"]
         cost = [row["records"], row["amount"], f"{seconds[name]:.1f}"]
@@ -83,14 +83,16 @@ def _table(found: Tournament) -> Markup:
             middle = [f"{row['loss_there']:.4f}", "", "", "", f"out in round {row['out_in_round']}, at "
                       f"{row['scale_there']} of the scale"]  # fmt: skip
         speed = [row.get("tokens_to_reach", ""), f"{row['profile']:.2f}" if "profile" in row else ""]
-        rows.append([shown(name, NAME), *middle, *cost, *(speed if found.profiles else [])])
-    heads = ["policy", f"loss ({found.unit})", "gain", "95 % interval", "adjusted p", "it is", "records",
-             "amount read", "seconds to plan"]  # fmt: skip
+        rows.append([shown(name, NAME), *middle])
+        costs.append([shown(name, NAME), *cost, *(speed if found.profiles else [])])
+    heads = ["policy", f"loss ({found.unit})", "gain", "95 % interval", "adjusted p", "it is"]
+    cost_heads = ["policy", "records", "amount read", "seconds to plan"]
     if found.profiles:
-        heads += [f"reaches {shown(found.reference, 24)} with", "profile"]
+        cost_heads += [f"tokens to reach {shown(found.reference, 24)}", "profile"]
     curves = found.evidence.mean_curves()
     return section(
         "table", CONTENTS["table"], table(heads, rows, "All plans, best first"),
+        table(cost_heads, costs, "What they read, and what they cost"),
         charts.lines("Loss over tokens read", curves, "tokens read", found.unit, found.ranking[0], found.reference)
         if found.profiles and found.ranking else None,
         note("The profile is the area under a plan's performance profile over the goals: 1 is the fastest everywhere "
