@@ -60,11 +60,9 @@ def run(built: Path, *words: str) -> Any:
     return json.loads(done.stdout)
 
 
-def test_a_second_build_does_nothing_and_says_so_at_once(built: Path) -> None:
+def test_a_second_build_does_nothing_and_says_so(built: Path) -> None:
     before = (built / "build/recipe/report.html").stat().st_mtime_ns
-    began = time.monotonic()
     done = tilth("build", "recipe.yaml", cwd=built)
-    assert time.monotonic() - began < 20  # 2 s on an idle machine; see the README
     assert "nothing to do" in done.stderr
     assert "verdict  " in done.stdout
     assert (built / "build/recipe/report.html").stat().st_mtime_ns == before

@@ -168,7 +168,7 @@ def test_repetition_costs_no_more_than_reading() -> None:
     """Each n-gram of a record is looked up once: 500,000 repeats against 20,000 places would take minutes."""
     index = Index.of(pa.array(["spam " * 20_000]), 8, "words")
     overlaps(pa.array(["compile"]), index)
-    start = time.perf_counter()
+    start = time.process_time()
     best, _, _ = overlaps(pa.array(["spam " * 500_000]), index)
     assert best.tolist() == [1.0]
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10

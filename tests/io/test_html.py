@@ -49,11 +49,11 @@ def test_encodings() -> None:
     ],
 )
 def test_pages_without_text(data: bytes, reason: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     got = page(data)
     assert isinstance(got, str)
     assert got == reason or got.startswith("the HTML parser failed")
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_paragraphs_without_end_tags_do_not_nest() -> None:

@@ -42,9 +42,9 @@ def test_slices_of_a_batch_agree_with_the_whole() -> None:
 )
 def test_hostile_repetition_is_linear(unit: str) -> None:
     spans(["warm 1@up.de"])
-    start = time.perf_counter()
+    start = time.process_time()
     spans([unit * (300_000 // len(unit)) + "@"])
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 def test_windows_hold_whole_characters_and_stay_apart() -> None:
