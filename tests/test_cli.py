@@ -154,6 +154,7 @@ def test_a_dry_run_tells_and_runs_nothing(built: Path) -> None:
     assert told["minutes"] > 0
     assert told["peak_memory_mb"] > 100
     assert told["disk_mb"] >= 1
+    assert told["untimed"] == {}
     assert not (built / "build/dry").exists()
 
 
@@ -229,6 +230,8 @@ def test_a_tournament_names_who_fails_and_ranks_the_rest(built: Path, tmp_path: 
     assert (tmp_path / told["page"]).read_text() == page
     forecast = run(tmp_path, "tournament", "recipe.yaml", "--dry-run", "--out", "build/dry")
     assert {"plan of flat", "plan of warm", "proof"} <= set(forecast["steps"])
+    assert "plan of <b>buggy</b>" not in forecast["steps"]  # what failed has no time, not a time of 0
+    assert forecast["untimed"]["plan of <b>buggy</b>"].startswith("RuntimeError: planted")
     assert not (tmp_path / "build/dry").exists()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from tilth.core.proof import Proof
 from tilth.core.records import render, schema
 from tilth.core.run import Run
 from tilth.engine.apply import score_in_memory
+from tilth.engine.prove import reason
 from tilth.io.importer import chunks
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Forecast:
 
     Attributes:
         proof_scale: the largest part of the proof's scale that was tried; its time is extrapolated from there.
+        untimed: what failed on the sample, with the reason; its time is missing from `minutes`.
     """
 
     records: int
@@ -54,6 +56,7 @@ class Forecast:
     peak_memory_mb: int
     disk_mb: int
     proof_scale: float = 1.0
+    untimed: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for ``--json``."""
@@ -71,6 +74,7 @@ class Forecast:
             f"disk     about {self.disk_mb:,} MB under the output folder\n"
             f"nothing was run; estimates come from a sample of each source and are good to about a factor of 1.5"
             + (f";\n{scaled}" if self.proof_scale < 1 else "")
+            + "".join(f"\nnot in it {name}, which failed on the sample: {why}" for name, why in self.untimed.items())
         )
 
 
@@ -95,15 +99,17 @@ def estimate(job: Build, policies: Mapping[str, Policy] | None = None, trials: f
     workers = job.workers.count
     steps = {"import": text_bytes / 1e6 / IMPORT_MB_S / workers / 60}
     column_bytes = 0
+    untimed: dict[str, str] = {}
     run = Run(seed=job.recipe.seed)
     for name, signal in job.signals.items():
         if not all(c in sample.column_names() for c in signal.needs):
             continue
         try:
             score_in_memory(signal, sample, job.goal, run)  # compiles kernels and fills caches
-        except Exception:
+        except Exception as error:  # the build leaves such a signal out too, and says so
             if job.must_have(name):
                 raise
+            untimed[name] = reason(error)
             continue
         began = time.monotonic()
         made = score_in_memory(signal, sample, job.goal, run)
@@ -124,7 +130,10 @@ def estimate(job: Build, policies: Mapping[str, Policy] | None = None, trials: f
         count = 1.5 * (len(job.recipe.proof.against) + 1) if policies is None else trials
         steps["proof"] = once * count * job.recipe.proof.seeds / workers / 60
         for name, policy in (policies or {}).items():
-            steps[f"plan of {name}"] = _planning(policy, plan, sample, job) * scale / 60
+            try:
+                steps[f"plan of {name}"] = _planning(policy, plan, sample, job) * scale / 60
+            except Exception as error:  # the tournament names such a policy and goes on without it
+                untimed[f"plan of {name}"] = reason(error)
     exports = (plan_tokens or 0) / max(tokens or 1, 1) * text_bytes * len(job.recipe.export)
     disk = text_bytes + column_bytes * scale + exports
     memory = PROCESS_MB * (1 + workers) + FRAGMENT_MB * workers + RECORD_BYTES * records / 1e6
@@ -138,6 +147,7 @@ def estimate(job: Build, policies: Mapping[str, Policy] | None = None, trials: f
         peak_memory_mb=round(memory),
         disk_mb=round(disk / 1e6),
         proof_scale=proof_scale,
+        untimed=untimed,
     )
 
 
@@ -178,13 +188,10 @@ def trial_seconds(proof: Proof, plan: Plan, pool: Pool, goal: Goal, seeds: int, 
 
 
 def _planning(policy: Policy, plan: Plan, sample: TablePool, job: Build) -> float:
-    """Seconds to plan the sample; 0 for a policy that fails on it, which a tournament names and leaves out."""
+    """Seconds to plan the sample."""
     assert job.goal is not None
     began = time.monotonic()
-    try:
-        policy.revise(plan, sample, job.goal.blind(), Run(seed=job.recipe.seed))
-    except Exception:
-        return 0.0
+    policy.revise(plan, sample, job.goal.blind(), Run(seed=job.recipe.seed))
     return time.monotonic() - began
 
 
