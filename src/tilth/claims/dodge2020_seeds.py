@@ -2,7 +2,7 @@
 
 Planted grids show that the parts of the variance are recovered; a grid of small networks trained here, 24 initial
 weights by 24 orders of the same 96 noisy records, shows both at work; planted curves show the schedule. (With one epoch
-at a constant rate the last records read decide: the order then has 87 % of the variance and the weights under 1 %.)
+at a constant rate the last records read decide, and the weights hardly matter: the paper's protocol is used instead.)
 """
 
 from __future__ import annotations
