@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tilth.core import Goal, OnlinePolicy, Plan, Pool, Run
 from tilth.models.batches import Windows, reading_order, windows, windows_to_score
 from tilth.models.checkpoint import Checkpoint, content
 from tilth.models.feeds import Fixed, Mixed, Seen
-from tilth.models.optim import Lion, Options, schedule
+from tilth.models.optim import Lion, Options, precision_of, schedule
 from tilth.models.train import Trained, descend, generator, record_losses, threads, train_lm
 from tilth.models.transformer import Config, Decoder, build
 
@@ -283,3 +284,20 @@ def test_a_checkpoint_belongs_to_its_run(tmp_path: Path) -> None:
     with threads(1):
         assert torch.get_num_threads() == 1
     assert base.read() is None
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_bfloat16_products_give_nearly_the_same_training(apart: bool) -> None:
+    data = cycle_windows(3)
+    exact, rough = (
+        train_lm(model(), Fixed(data, 4), replace(OPTIONS, batch=4, precision=precision), apart=apart)
+        for precision in ("float32", "bfloat16")
+    )
+    assert np.abs(exact.losses - rough.losses)[:10].max() < 0.06
+    assert abs(np.mean(exact.losses - rough.losses)) < 0.02
+    assert not np.array_equal(exact.losses, rough.losses)
+
+
+def test_products_are_exact_when_asked_for_whatever_the_processor_has() -> None:
+    assert [precision_of(choice) for choice in ("float32", "bfloat16")] == ["float32", "bfloat16"]
+    assert precision_of("auto", "mps") == "float32"

@@ -142,3 +142,29 @@ def test_generation_is_the_argmax_of_the_whole_prefix_every_time() -> None:
     assert len(lengths) > 3, "the end token is met at several places"
     assert generate(model, [], 8, 0) == []
     assert generate(model, prompts[:1], 0, 0)[0].size == 0
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_under_autocast_losses_and_gradients_are_nearly_the_exact_ones(apart: bool) -> None:
+    config = Config(vocab=50, context=24, layers=2, width=64, heads=2, hidden=96)
+    made = build(config, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for name, p in made.named_parameters():
+            if name.endswith("outward.weight"):
+                p.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))  # else a block does nothing
+    tokens = torch.randint(50, (3, 24), generator=torch.Generator().manual_seed(2))
+    documents = torch.arange(24).div(7, rounding_mode="floor").expand(3, 24) if apart else None
+    targets = tokens.roll(-1, 1).masked_fill(torch.arange(24) == 23, -1)
+    found = []
+    for rough in (False, True):
+        made.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=rough):
+            losses = made.losses(tokens, targets, documents)
+        losses.mean().backward()  # type: ignore[no-untyped-call]
+        grads = [p.grad for p in made.parameters() if p.grad is not None]
+        assert {g.dtype for g in grads} == {torch.float32}
+        found.append((losses.detach(), torch.cat([g.flatten() for g in grads])))
+    (a, g), (b, h) = found
+    assert b.dtype == torch.float32
+    assert float((a - b).abs().max()) < 0.05
+    assert 0 < float((g - h).norm() / g.norm()) < 0.03

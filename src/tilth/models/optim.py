@@ -10,7 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Lion", "Options", "optimizer", "schedule"]
+__all__ = ["Lion", "Options", "Precision", "optimizer", "precision_of", "schedule"]
+
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Options:
         decay: how it falls after that, to `floor` times the peak at the last step.
         betas: short runs want a short memory; Lion's own are (0.9, 0.99).
         clip: largest norm of the gradient; longer ones are shortened to it.
+        precision: the type in which matrices are multiplied; weights, sums, norms and updates stay float32.
     """
 
     rate: float = 3e-3
@@ -38,6 +41,21 @@ class Options:
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.8, 0.95)
     clip: float = 1.0
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+def precision_of(choice: Precision, device: str = "cpu") -> Literal["float32", "bfloat16"]:
+    """What "auto" stands for here: bfloat16 where the processor multiplies it itself, which is twice as fast.
+
+    Processors that do not multiply it themselves take more than twice as long as with float32.
+    """
+    if choice != "auto":
+        return choice
+    if device.startswith("cuda"):
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    told: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot say
+    native = told.get("avx512_bf16", False) or told.get("amx_bf16", False)
+    return "bfloat16" if device == "cpu" and native else "float32"
 
 
 def schedule(step: int, steps: int, options: Options) -> float:

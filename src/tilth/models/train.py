@@ -87,7 +87,8 @@ def descend(
         for group in moved.param_groups:
             group["lr"] = schedule(step, steps, options) * group["scale"]
         moved.zero_grad(set_to_none=True)
-        loss = loss_of(step)
+        with torch.autocast(weights[0].device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
+            loss = loss_of(step)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(weights, options.clip)
         moved.step()

@@ -92,7 +92,7 @@ class Attention(nn.Module):
             if past:
                 k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
             past[:] = [k, v]
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None and self.causal and T > 1)
+        y = attend(q, k, v, mask, causal=mask is None and self.causal and T > 1)
         out: Tensor = self.outward(y.transpose(1, 2).reshape(B, T, D))
         return out
 
@@ -226,6 +226,23 @@ def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+    """What each position reads of the others, (B, H, T, K); the mask is added to the scores, (B, 1, T, T)."""
+    if multiplied_in(q.device) is None or q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+    # In bfloat16 on a CPU torch's fused kernel takes half as long again as its own two products and a softmax.
+    if causal:
+        mask = torch.full((q.shape[2], q.shape[2]), -math.inf).triu_(1)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    out: Tensor = (scores if mask is None else scores + mask).softmax(-1) @ v
+    return out
+
+
+def multiplied_in(device: torch.device) -> torch.dtype | None:
+    """The type in which matrices are multiplied under `torch.autocast`; None outside it."""
+    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
+
+
 def attention_mask(shape: torch.Size, documents: Tensor | None, real: Tensor | None, causal: bool) -> Tensor | None:
     """What is added to attention scores, 0 or -inf, (B, 1, T, T); None when everything (earlier) may be attended to."""
     if documents is None and real is None:
@@ -254,15 +271,18 @@ class _TokenLosses(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        n = hidden.shape[0]
+        n, exact = hidden.shape[0], hidden.dtype
         wanted = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         losses = hidden.new_zeros(n)
+        kind = multiplied_in(hidden.device) or exact
+        hidden, weight = hidden.to(kind), weight.to(kind)
         kept = hidden.new_empty(n, weight.shape[0]) if wanted else None
         place = targets.clamp(min=0)
         for start in range(0, n, CHUNK):
             part = slice(start, min(start + CHUNK, n))
-            p = kept[part] if kept is not None else hidden.new_empty(min(CHUNK, n - start), weight.shape[0])
-            torch.mm(hidden[part], weight.T, out=p)
+            made = kept[part] if kept is not None else hidden.new_empty(min(CHUNK, n - start), weight.shape[0])
+            torch.mm(hidden[part], weight.T, out=made)
+            p = made.to(exact)  # the same memory, unless products are of another type than sums
             top = p.amax(1, keepdim=True)
             gold = p.gather(1, place[part].unsqueeze(1)) - top
             p.sub_(top).exp_()
@@ -270,23 +290,28 @@ class _TokenLosses(torch.autograd.Function):
             losses[part] = (total.log() - gold).squeeze(1)
             if kept is not None:
                 p.div_(total)
+                if kind != exact:
+                    kept[part] = p
         ctx.save_for_backward(hidden, weight, targets)
-        ctx.kept = kept
+        ctx.kept, ctx.exact = kept, exact
         return losses.masked_fill_(targets < 0, 0.0)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         hidden, weight, targets = ctx.saved_tensors
-        grad = grads[0].masked_fill(targets < 0, 0.0).unsqueeze(1)
-        to_hidden, to_weight = torch.empty_like(hidden), torch.zeros_like(weight)
+        grad = grads[0].masked_fill(targets < 0, 0.0).to(hidden.dtype).unsqueeze(1)
+        to_hidden, to_weight = torch.empty_like(hidden), torch.zeros_like(weight, dtype=ctx.exact)
         place = targets.clamp(min=0).unsqueeze(1)
         for start in range(0, hidden.shape[0], CHUNK):
             part = slice(start, start + CHUNK)
             d = ctx.kept[part] * grad[part]  # not in place: a second backward pass finds what the first found
             d.scatter_add_(1, place[part], -grad[part])
             torch.mm(d, weight, out=to_hidden[part])
-            to_weight.addmm_(d.T, hidden[part])
-        return to_hidden, to_weight, None
+            if weight.dtype == ctx.exact:
+                to_weight.addmm_(d.T, hidden[part])
+            else:
+                to_weight.add_(d.T @ hidden[part])
+        return to_hidden.to(ctx.exact), to_weight, None
 
 
 def token_losses(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -22,9 +22,11 @@ class TinyLm(CurveProof):
     Each trial reads at most `tokens` tokens of the plan, whole records with their repeats, so the plan's epochs are
     kept; so are its phases and ranks. Of a text the text is scored, of an instruction the assistant's answer given
     the question, of other kinds what signals read of them. Results are the same to the bit however many workers run:
-    a trial uses one thread, and two at a time are faster than two threads each. Cost: half a minute a trial of the
-    default size on one core. Trap: after 500 k tokens a model knows words and short phrases; what takes long training
-    to pay off, such as reasoning or rare facts, it cannot show, and it favours text that is easy to learn.
+    a trial uses one thread, and two at a time are faster than two threads each. Another processor adds in another order
+    or has no bfloat16, so there they differ a little. Cost: a trial of the default size takes a quarter of a minute on
+    one core that multiplies bfloat16 itself, else half a minute. Trap: after 500 k tokens a model knows words and short
+    phrases; what takes long training to pay off, such as reasoning or rare facts, it cannot show, and it favours text
+    that is easy to learn.
     Source: small proxies as in RegMix (Liu et al. 2024, arXiv 2407.01492), here smaller still.
 
     >>> from tilth.core import Plan, Run
@@ -46,6 +48,9 @@ class TinyLm(CurveProof):
     context: int = Field(256, ge=16, le=4096, description="tokens of a window")
     batch: int = Field(4, ge=1, le=1024, description="windows of a step")
     points: int = Field(4, ge=1, le=100, description="measurements of the holdout on the way, the last at the end")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of matrix products in training; auto: bfloat16 where the processor has it, twice as fast"
+    )
     longest: int = Field(1000, ge=16, description="characters of a holdout item that are scored, from its beginning")
     apart: bool = Field(True, description="documents in one window do not attend to one another")
 
@@ -61,7 +66,7 @@ class TinyLm(CurveProof):
         require_torch("tiny_lm")
         from tilth.models.checkpoint import Checkpoint
         from tilth.models.feeds import Fixed
-        from tilth.models.optim import Options
+        from tilth.models.optim import Options, precision_of
         from tilth.models.train import bits_per_byte, generator, threads, train_lm
         from tilth.models.transformer import Config, build
 
@@ -72,7 +77,8 @@ class TinyLm(CurveProof):
         order = reading_order(plan.repeats[rows], run.rng("order"), plan.phase[rows], plan.rank[rows])
         read = windows(offsets, ids, order, self.context, 0, self.tokens)
         config = Config.of_depth(self.depth, tokenizer.vocab_size, self.context)
-        options = Options(rate=config.rate, batch=self.batch)
+        precision = precision_of(self.precision, run.device)
+        options = Options(rate=config.rate, batch=self.batch, precision=precision)
         with threads(1):
             model = build(config, generator(run.rng("init"))).to(run.device)
             measure = partial(bits_per_byte, data=held, size=items.size, device=run.device)
