@@ -276,6 +276,25 @@ def test_list_show_probe_init(built: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_claims_are_listed_and_a_probe_takes_fields(built: Path, tmp_path: Path) -> None:
+    claims = {r["name"]: r["what"] for r in run(built, "list", "claims")}
+    assert claims["liu2024_regmix"].endswith("rank unseen mixtures.")
+    assert "liu2024_regmix" in {r["name"] for r in run(built, "list")}
+    two_kinds = [run(built, "probe", "addition", f"spelling={s}", "--size", "5") for s in ("plain", "reversed")]
+    plain, turned = (world["first"][0]["messages"][1]["content"] for world in two_kinds)
+    assert turned.strip("$") == plain.strip("$")[::-1]
+    wrong = tilth("probe", "addition", "speling=plain", cwd=built)
+    assert wrong.returncode == 2
+    assert "'spelling'" in wrong.stderr
+
+
+def test_a_device_that_is_not_there_is_named(built: Path) -> None:
+    for device, told in (("gpu", "cpu, cuda"), ("cuda:x", "cpu, cuda")):
+        wrong = tilth("prove", "recipe.yaml", "--device", device, cwd=built)
+        assert wrong.returncode == 2
+        assert told in wrong.stderr
+
+
 def test_a_probe_writes_its_whole_world(built: Path, tmp_path: Path) -> None:
     for name, parts in {
         "planted_mixture": {"pool", "target", "holdout"},

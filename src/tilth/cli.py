@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -39,6 +41,7 @@ Processes = Annotated[int, typer.Option(min=1, help="processes")]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON on standard output, nothing else")]
 Wait = Annotated[float, typer.Option(min=0, help="seconds to wait for another writer of the same folder")]
 Strict = Annotated[bool, typer.Option(help="the first unreadable line is an error instead of being quarantined")]
+Device = Annotated[str, typer.Option(help="where neural models run: cpu, cuda, or auto for the best there is")]
 DryRun = Annotated[bool, typer.Option(help="print tokens, minutes, memory and disk; run nothing")]
 CORES = os.cpu_count() or 1
 
@@ -97,7 +100,13 @@ def _stamp(recipe: Path, overrides: list[str] | None) -> tuple[str, dict[str, An
 
 
 def _build(
-    recipe: Path, overrides: list[str] | None, out: Path | None, workers: int, strict: bool = False, wait: float = 0
+    recipe: Path,
+    overrides: list[str] | None,
+    out: Path | None,
+    workers: int,
+    strict: bool = False,
+    wait: float = 0,
+    device: str = "cpu",
 ) -> Build:
     from tilth.build import Build
     from tilth.engine.local import Workers
@@ -110,8 +119,21 @@ def _build(
         workers=Workers(workers, _bar),
         strict=strict,
         wait=wait,
+        device=_device(device),
         say=_say,
     )
+
+
+def _device(name: str) -> str:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?|auto", name):
+        raise UsageError(f"--device is cpu, cuda, cuda:NUMBER or auto. Got {name!r}.")
+    if not name.startswith("cuda"):
+        return name
+    from tilth.core import Run
+
+    if Run(device="auto").device == "cpu":
+        raise UsageError("--device cuda needs a GPU and a torch that can use it; torch finds none here. Leave it out.")
+    return name
 
 
 def _out(recipe: Path) -> Path:
@@ -124,6 +146,7 @@ def build(
     overrides: Overrides = None,
     out: Out = None,
     workers: Processes = CORES,
+    device: Device = "cpu",
     strict: Strict = False,
     wait: Wait = 0.0,
     dry_run: DryRun = False,
@@ -144,7 +167,7 @@ def build(
             _say("nothing to do: recipe, inputs and code are as they were in the last build")
             _emit(done, as_json, _ending(done))
             return
-    job = _build(recipe, overrides, out, workers, strict, wait)
+    job = _build(recipe, overrides, out, workers, strict, wait, device)
     if dry_run:
         from tilth.estimate import estimate
 
@@ -200,6 +223,7 @@ def score(
     overrides: Overrides = None,
     out: Out = None,
     workers: Processes = CORES,
+    device: Device = "cpu",
     wait: Wait = 0.0,
     as_json: Json = False,
 ) -> None:
@@ -207,7 +231,7 @@ def score(
 
     Example: tilth score recipe.yaml
     """
-    job = _build(recipe, overrides, out, workers, wait=wait)
+    job = _build(recipe, overrides, out, workers, wait=wait, device=device)
     with job.session():
         pool = job.pool
     columns = {name: list(signal.makes) for name, signal in job.signals.items()}
@@ -221,6 +245,7 @@ def plan(
     overrides: Overrides = None,
     out: Out = None,
     workers: Processes = CORES,
+    device: Device = "cpu",
     wait: Wait = 0.0,
     as_json: Json = False,
 ) -> None:
@@ -230,7 +255,7 @@ def plan(
     """
     from tilth.explain import describe_plan
 
-    job = _build(recipe, overrides, out, workers, wait=wait)
+    job = _build(recipe, overrides, out, workers, wait=wait, device=device)
     with job.session():
         made = job.plan
     _emit(made.header(), as_json, describe_plan(made))
@@ -242,6 +267,7 @@ def prove(
     overrides: Overrides = None,
     out: Out = None,
     workers: Processes = CORES,
+    device: Device = "cpu",
     wait: Wait = 0.0,
     as_json: Json = False,
 ) -> None:
@@ -251,7 +277,7 @@ def prove(
     """
     from tilth.explain import describe_verdict
 
-    job = _build(recipe, overrides, out, workers, wait=wait)
+    job = _build(recipe, overrides, out, workers, wait=wait, device=device)
     with job.session():
         verdict = job.verdict
     _emit(verdict.as_dict(), as_json, describe_verdict(verdict))
@@ -271,6 +297,7 @@ def tournament(
     halving: Annotated[bool, typer.Option("--halving", help="try all cheaply, only the best at full scale")] = False,
     out: Out = None,
     workers: Processes = CORES,
+    device: Device = "cpu",
     wait: Wait = 0.0,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -286,7 +313,9 @@ def tournament(
     from tilth.contest import Contest
     from tilth.explain import describe_tournament
 
-    contest = Contest(_build(recipe, overrides, out, workers, wait=wait), policies or (), shared, halving)
+    contest = Contest(
+        _build(recipe, overrides, out, workers, wait=wait, device=device), policies or (), shared, halving
+    )
     if dry_run:
         from tilth.estimate import estimate
 
@@ -307,6 +336,7 @@ def variance(
     subset: Annotated[int, typer.Option(min=1, help="disjoint pieces of the plan")] = 3,
     out: Out = None,
     workers: Processes = CORES,
+    device: Device = "cpu",
     wait: Wait = 0.0,
     as_json: Json = False,
 ) -> None:
@@ -316,7 +346,7 @@ def variance(
 
     Example: tilth variance recipe.yaml --init 5 --order 5 --subset 1
     """
-    job = _build(recipe, overrides, out, workers, wait=wait)
+    job = _build(recipe, overrides, out, workers, wait=wait, device=device)
     with job.session():
         found = job.variance(init=init, order=order, subset=subset)
     text = "\n".join(
@@ -383,24 +413,38 @@ def diff(
 
 @app.command(name="list")
 def list_(
-    noun: Annotated[str, typer.Argument(help="signals, policies, transforms, proofs or probes; all when empty")] = "",
+    noun: Annotated[
+        str, typer.Argument(help="signals, policies, transforms, proofs, probes or claims; all when empty")
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """List the methods.
+    """List the methods, and the papers' claims that can be run.
 
     Example: tilth list policies
     """
     from tilth import catalog
 
-    if noun and noun not in catalog.NOUNS:
-        raise UsageError(f"There are {', '.join(catalog.NOUNS)}. Got {noun!r}.")
-    found = [(n, m) for n, m in catalog.names().items() if not noun or m.split(".")[1] == noun]
-    rows = [{"name": n, "noun": m.split(".")[1], "what": _first_line(catalog.find(n))} for n, m in found]
-    _emit(rows, as_json, "\n".join(f"{r['name']:20} {r['noun']:10} {r['what']}" for r in rows))
+    if noun and noun not in (*catalog.NOUNS, "claims"):
+        raise UsageError(f"There are {', '.join(catalog.NOUNS)} and claims. Got {noun!r}.")
+    rows = [
+        {"name": name, "noun": kind, "what": _first_sentence(catalog.find(name).__doc__)}
+        for name, module in catalog.names().items()
+        if noun in ("", kind := module.split(".")[1])
+    ]
+    if noun in ("", "claims"):
+        told = {name: ast.get_docstring(ast.parse(file.read_text())) for name, file in _claims().items()}
+        rows += [{"name": name, "noun": "claims", "what": _first_sentence(text)} for name, text in told.items()]
+    _emit(rows, as_json, "\n".join(f"{r['name']:30} {r['noun']:10} {r['what']}" for r in rows))
 
 
-def _first_line(cls: type[Any]) -> str:
-    return (cls.__doc__ or "").strip().splitlines()[0]
+def _first_sentence(text: str | None) -> str:
+    paragraph = " ".join((text or "").strip().split("\n\n")[0].split())
+    return re.split(r"(?<=[a-z0-9)\]`]\.) (?=[A-Z])", paragraph)[0]
+
+
+def _claims() -> dict[str, Path]:
+    files = sorted((Path(__file__).parent / "claims").glob("*.py"))
+    return {file.stem: file for file in files if not file.stem.startswith("_")}
 
 
 @app.command()
@@ -422,6 +466,9 @@ def show(
 @app.command()
 def probe(
     name: Annotated[str, typer.Argument(help="a probe's name, see `tilth list probes`")],
+    fields: Annotated[
+        list[str] | None, typer.Argument(help="its fields, such as words=50; see `tilth show NAME`", show_default=False)
+    ] = None,
     size: Annotated[int, typer.Option(min=1, help="records")] = 1000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     out: Annotated[
@@ -434,18 +481,22 @@ def probe(
     With --out its pool is written as pool.jsonl, its goal, where it has one, as target.jsonl and holdout.jsonl, and
     each further pool, such as the questions about a text's facts, as more-NAME.jsonl.
 
-    Example: tilth probe planted_mixture --size 2000 --out world
+    Example: tilth probe planted_mixture words=50 --size 2000 --out world
     """
     from tilth import catalog
     from tilth.core import Probe, Run
     from tilth.engine.local import write_atomic
+    from tilth.recipe import override
 
     cls = catalog.find(name)
     if not issubclass(cls, Probe):
         raise UsageError(f"{name!r} is a {cls.noun()}, not a probe. `tilth list probes` lists them.")
     if out and out.exists() and not out.is_dir():
         raise UsageError(f"--out names a folder, one file for each of the world's pools; {out} is a file.")
-    world = cls().build(size, Run(seed=seed))
+    spec: dict[str, Any] = {}
+    for change in fields or ():
+        override(spec, change)
+    world = cls(**spec).build(size, Run(seed=seed))
     pools = {"pool": world.pool}
     if world.goal is not None:
         pools |= {"target": world.goal.target, "holdout": world.goal.holdout}
@@ -482,8 +533,7 @@ def claim(
     """
     import importlib
 
-    folder = Path(__file__).parent / "claims"
-    known = sorted(f.stem for f in folder.glob("*.py") if not f.stem.startswith("_"))
+    known = [*_claims()]
     if not name:
         _emit(known, as_json, "\n".join(known))
         return

@@ -10,7 +10,7 @@ import pytest
 from tests.engine.toys import Steps
 
 from tilth.core import Curve, Goal, Plan, Pool, Run, World
-from tilth.core.errors import BadRecipe
+from tilth.core.errors import BadRecipe, EmptyPlan
 from tilth.engine.local import Workers
 from tilth.engine.prove import Verdict, length_matched, prove
 from tilth.policies.mix.random import Random
@@ -200,3 +200,12 @@ def test_nothing_unfinished_is_left_after_a_proof(world: World, tmp_path: Path) 
 def test_too_little_to_compare_is_refused(world: World, tmp_path: Path) -> None:
     with pytest.raises(BadRecipe, match="at least 2 seeds"):
         verdict(world, start(world), {}, tmp_path)
+
+
+def test_a_plan_of_fewer_records_than_pieces_is_refused_rather_than_proved_untrained(
+    world: World, tmp_path: Path
+) -> None:
+    few = start(world)
+    few = replace(few, repeats=np.where(np.arange(len(few)) < 4, 1, 0).astype(np.int32))
+    with pytest.raises(EmptyPlan, match=r"plan keeps 4 records, too few for 5 pieces: .* proof\.seeds"):
+        verdict(world, few, {"random": random(world, 1)}, tmp_path)

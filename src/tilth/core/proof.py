@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Self, final
 
 import numpy as np
 import numpy.typing as npt
 
+from tilth.core.files import write_atomic
 from tilth.core.goal import Goal
-from tilth.core.method import Method
+from tilth.core.method import Method, digest
 from tilth.core.plan import Groups, Plan
 from tilth.core.pool import Pool
 from tilth.core.records import KINDS, Kind
@@ -109,12 +112,36 @@ def mixture_losses(
     run: Run,
     label: str = "trials",
 ) -> Losses:
-    """Losses (mixtures, items) by any proof: at once where it can, else one trial per mixture."""
+    """Losses (mixtures, items) by any proof: at once where it can, else one trial per mixture.
+
+    Trials run side by side where the run has processes, and each finished one is kept in `run.scratch`, so a search
+    that was killed goes on where it was.
+    """
     if isinstance(proof, MixtureProof):
         return proof.mixtures(shares, by, plan, pool, goal, run)
+    made = [proof.fingerprint(), plan.fingerprint, goal.fingerprint, run.number("trial"), run.device]
+    made += [by.names, hashlib.sha256(by.index.tobytes()).hexdigest()]
+    work = [_Mixture(digest([*made, i, row.tolist()]), i, row) for i, row in enumerate(np.asarray(shares, float))]
+    return np.stack(run.map(partial(_tried, proof, by, plan, pool, goal, run.alone()), work, label))
+
+
+@dataclass(frozen=True)
+class _Mixture:
+    """A mixture to be tried; `key` is made of everything its losses depend on."""
+
+    key: str
+    number: int
+    shares: npt.NDArray[np.float64]
+
+
+def _tried(proof: Proof, by: Groups, plan: Plan, pool: Pool, goal: Goal, run: Run, mixture: _Mixture) -> Losses:
+    file = run.scratch / f"{mixture.key}.losses" if run.scratch is not None else None
+    if file is not None and file.exists():
+        return np.frombuffer(file.read_bytes())
     keys = run.uniform(plan.ids, "mixture")
-    losses = []
-    for i, row in enumerate(run.track(list(shares), label)):
-        mixed = plan.mixed(proof.describe(), "trial mixture", dict(zip(by.names, row, strict=True)), by, keys)
-        losses.append(proof.trial(mixed, pool, goal, run.at("trial", i)))
-    return np.stack(losses)
+    shares = dict(zip(by.names, mixture.shares, strict=True))
+    mixed = plan.mixed(proof.describe(), "trial mixture", shares, by, keys)
+    losses = np.asarray(proof.trial(mixed, pool, goal, run.at("trial", mixture.number)), np.float64)
+    if file is not None:
+        write_atomic(file, losses.tobytes())
+    return losses

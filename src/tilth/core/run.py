@@ -75,6 +75,10 @@ class Run:
         """The same run at a named place inside this one."""
         return replace(self, place=(*self.place, *key))
 
+    def alone(self) -> Self:
+        """The same run for a piece of work in another process: silent, and what it maps it does itself."""
+        return replace(self, progress=_silent, mapper=_serial)
+
     def vary(self, **draws: int) -> Self:
         """The same run with other numbers at every place that has one of these names in its path; the rest stays.
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tilth.core.errors import BadRecipe, PoolError, TilthError
+from tilth.core.errors import BadRecipe, EmptyPlan, PoolError, TilthError
 from tilth.core.goal import Goal
 from tilth.core.method import digest
 from tilth.core.plan import Groups, Plan
@@ -194,7 +194,8 @@ class Trials:
             folder = self.folder / "plans" / plan.fingerprint
             if not (folder / "plan.json").exists():
                 plan.save(folder)
-        made = digest(["outcome", method.fingerprint(), halvings, self.goal.fingerprint, self.run.seed, self.seeds])
+        known = [halvings, self.goal.fingerprint, self.run.seed, self.seeds, self.run.device]
+        made = digest(["outcome", method.fingerprint(), *known])
         trials = {
             (name, seed): _Trial(digest([made, plan.fingerprint, seed]), name, plan.fingerprint, seed, halvings)
             for name, plan in plans.items()
@@ -320,6 +321,11 @@ def _trial(proof: Proof, folder: Path, pool: Pool, goal: Goal, run: Run, seeds: 
     plan = _loaded(path, (path / "plan.json").stat().st_mtime_ns)
     pieces = seeds * 2**trial.halvings  # half the scale is also half the data
     piece = plan.part(trial.seed, pieces, run.at("seeds"))
+    if plan.kept.any() and not piece.kept.any():
+        raise EmptyPlan(
+            f"{trial.name} keeps {int(plan.kept.sum())} records, too few for {pieces} pieces: one of them is empty. "
+            f"State fewer proof.seeds or a larger budget."
+        )
     here = run.at("trial", trial.seed)
     curve = proof.curve(piece, pool, goal, here) if isinstance(proof, CurveProof) else None
     losses = curve.losses[-1] if curve else proof.trial(piece, pool, goal, here)
