@@ -88,6 +88,8 @@ def digest(value: object) -> str:
 def _plain(value: object) -> object:
     if isinstance(value, Method):
         return value.describe()
+    if isinstance(value, BaseModel):  # a group of fields that methods have in common
+        return value.model_dump()
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
     if isinstance(value, dict):
@@ -99,6 +101,8 @@ def _identity(value: object) -> object:
     if isinstance(value, Method):
         fields = {name: _identity(getattr(value, name)) for name in type(value).model_fields}
         return [type(value).__module__, type(value).__qualname__, value.version, fields]
+    if isinstance(value, BaseModel):
+        return value.model_dump()
     if isinstance(value, (list, tuple)):
         return [_identity(v) for v in value]
     if isinstance(value, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from tilth.core.files import write_atomic
 
 __all__ = ["Run"]
 
@@ -56,6 +59,7 @@ class Run:
         place: the path that names where in the run we are; `rng` depends on it, never on call order.
         device: where neural models run; ``auto`` becomes ``cuda`` where torch finds one, else ``cpu``.
         scratch: a folder for temporary files of the method in hand, or None (then use `tempfile`).
+        shared: a folder for what several methods need and one of them makes, or None; see `share`.
         varied: names of places whose numbers are drawn anew, with the number of the draw; see `vary`.
     """
 
@@ -63,6 +67,7 @@ class Run:
     place: tuple[str | int, ...] = ()
     device: str = "cpu"
     scratch: Path | None = None
+    shared: Path | None = None
     varied: tuple[tuple[str, int], ...] = ()
     progress: Progress = field(default=_silent, repr=False, compare=False)
     mapper: Mapper = field(default=_serial, repr=False, compare=False)
@@ -116,6 +121,23 @@ class Run:
         if total is None and isinstance(items, Sequence):
             total = len(items)
         return self.progress(items, label, total)
+
+    def share(self, key: str, make: Callable[[Self], T]) -> T:
+        """What several methods need, such as a trained model: `make(run)`, kept in `shared` for all who ask for `key`.
+
+        `make` gets this run at a place that depends on the key alone, so whoever comes first makes the same. What it
+        returns must be picklable; with no folder to share, everybody makes it anew.
+        """
+        here = replace(self, place=("shared", key))
+        if self.shared is None:
+            return make(here)
+        file = self.shared / f"{key}.pkl"
+        if file.exists():
+            kept: T = pickle.loads(file.read_bytes())  # our own file
+            return kept
+        value = make(here)
+        write_atomic(file, pickle.dumps(value, protocol=5))
+        return value
 
     def map(self, func: Callable[[T], R], items: Sequence[T], label: str) -> list[R]:
         """`func` of every item, in order. The engine runs it in processes and resumes it per item.

@@ -69,7 +69,7 @@ def apply(
         def resumed(func: Callable[[Any], Any], items: Sequence[Any], label: str) -> list[Any]:
             return workers.map(func, items, f"{name}: {label}", work / digest([label, len(items)]))
 
-        run = replace(run, scratch=scratch, mapper=resumed)
+        run = replace(run, scratch=scratch, shared=pool.folder / "shared", mapper=resumed)
         saved = work / "state.pkl"
         if saved.exists():
             state = pickle.loads(saved.read_bytes())

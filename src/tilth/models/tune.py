@@ -31,6 +31,7 @@ __all__ = [
     "answer_log_probs",
     "classify",
     "embed",
+    "pooled",
     "soften",
     "train_classifier",
     "train_contrastive",
@@ -170,6 +171,18 @@ def classify(model: Classifier, texts: Texts, batch: int = 64) -> Floats:
     out = np.zeros((len(texts[0]) - 1, model.head.out_features))
     for rows in by_length(np.diff(texts[0]), batch):
         out[rows] = F.softmax(model(*_padded(texts, rows, model.encoder)), -1).cpu().numpy()
+    return out
+
+
+@torch.no_grad()
+def pooled(model: Classifier, texts: Texts, batch: int = 64) -> npt.NDArray[np.float32]:
+    """What the classifier's last layer reads, (n, D): `classify` is the softmax of its scores."""
+    training = model.training
+    model.eval()
+    out = np.zeros((len(texts[0]) - 1, model.encoder.config.width), np.float32)
+    for rows in by_length(np.diff(texts[0]), batch):
+        out[rows] = model.encoder.pooled(*_padded(texts, rows, model.encoder)).cpu().numpy()
+    model.train(training)
     return out
 
 

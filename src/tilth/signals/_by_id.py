@@ -1,0 +1,51 @@
+"""What a signal found for some records while it was fitted, looked up by their ids when they are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tilth.core import Pool
+from tilth.kernels.hashing import hash_strings
+
+__all__ = ["ById"]
+
+
+@dataclass(frozen=True)
+class ById:
+    """Values by record.
+
+    Attributes:
+        ids: hashes of the ids, ascending.
+        values: name -> value of each of these records; NaN and None are unknown.
+    """
+
+    ids: npt.NDArray[np.uint64]
+    values: Mapping[str, npt.NDArray[Any]]
+
+    @classmethod
+    def of(cls, pool: Pool, rows: npt.NDArray[np.int64], values: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """From the values of these rows of the pool."""
+        hashes = hash_strings(pool.column("id"))[rows]
+        order = np.argsort(hashes)
+        return cls(hashes[order], {name: np.asarray(v)[order] for name, v in values.items()})
+
+    def columns(self, ids: pa.Array) -> dict[str, pa.Array]:
+        """The values of the records with these ids; null for others, and where the value is NaN."""
+        keys = hash_strings(ids)
+        at = np.minimum(np.searchsorted(self.ids, keys), max(self.ids.size - 1, 0))
+        known = self.ids[at] == keys if self.ids.size else np.zeros(keys.size, np.bool_)
+        return {
+            name: _nulled(v[at] if v.size else np.zeros(keys.size, v.dtype), known) for name, v in self.values.items()
+        }
+
+
+def _nulled(values: npt.NDArray[Any], known: npt.NDArray[np.bool_]) -> pa.Array:
+    if values.dtype.kind == "f":
+        known = known & ~np.isnan(values)
+    return pa.array(values, mask=~known)

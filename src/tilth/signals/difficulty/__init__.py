@@ -1,0 +1,1 @@
+"""How hard is a record, as shown by models while they learn?"""

@@ -1,0 +1,1 @@
+"""What does learning from a record do to what the model gets right?"""

@@ -1,0 +1,1 @@
+"""Is a record's label right?"""
