@@ -13,7 +13,8 @@ import pytest
 from tilth.core import Pool, Run, TablePool
 from tilth.core.errors import DataError
 from tilth.models import learner as module
-from tilth.models.learner import Learner, Recording, State, Told
+from tilth.models.last_layer import Factored
+from tilth.models.learner import Learner, Recording, Snapshot, Told
 from tilth.models.linear import Linear, Rows, epochs
 from tilth.probes.label_noise import LabelNoise
 
@@ -27,10 +28,10 @@ def same(a: Recording, b: Recording) -> bool:
 
 def test_numbers_are_those_of_the_definition() -> None:
     seen = SMALL.record(POOL, Run())
-    model = SMALL.model_after(1, POOL, Run())
+    model = SMALL.snapshot(1, POOL, Run())
     rows = Rows.of(POOL.column("text"), SMALL.ngrams, SMALL.buckets)
-    assert isinstance(model, Linear)
-    p = model.probabilities(rows)
+    assert isinstance(model, module._LinearSnapshot)
+    p = model.model.probabilities(rows)
     onehot = np.eye(len(seen.names))[seen.labels]
     assert seen.gold[0, 1] == pytest.approx((p * onehot).sum(1), rel=1e-5)
     assert seen.error[0, 1] == pytest.approx(np.linalg.norm(p - onehot, axis=1), rel=1e-4)
@@ -53,15 +54,23 @@ def test_one_class_is_refused() -> None:
         SMALL.record(TablePool(table, "labeled"), Run())
 
 
-@pytest.mark.parametrize("model", ["linear", "encoder"])
+@pytest.mark.parametrize("model", ["linear", "encoder", "lm"])
 def test_trained_once_for_all_who_ask(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if model == "encoder":
+    if model != "linear":
         pytest.importorskip("torch")
-    fields: dict[str, Any] = {"model": model, "seeds": 2, "passes": 2, "depth": 1, "vocab": 300, "context": 16}
+    fields: dict[str, Any] = {
+        "model": model,
+        "seeds": 2,
+        "passes": 2,
+        "depth": 1,
+        "vocab": 300,
+        "context": 16,
+        "tokens": 2000,
+    }
     trained: list[int] = []
     real = Learner.passes_of
 
-    def counted(self: Learner, pool: Pool, run: Run) -> Iterator[tuple[State, Told]]:
+    def counted(self: Learner, pool: Pool, run: Run) -> Iterator[tuple[Snapshot, Told]]:
         trained.append(1)
         return real(self, pool, run)
 
@@ -69,7 +78,7 @@ def test_trained_once_for_all_who_ask(model: str, tmp_path: Path, monkeypatch: p
     run = Run(shared=tmp_path)
     first = Learner(**fields).record(POOL, run.at("signal", "one"))
     again = Learner(**fields).record(POOL, run.at("signal", "other"))
-    models = [Learner(**fields).model_after(i, POOL, run) for i in (0, 1)]
+    models = [Learner(**fields).snapshot(i, POOL, run) for i in (0, 1)]
     assert len(trained) == 2
     assert same(first, again)
     alone = Learner(**fields).record(POOL, Run())
@@ -107,3 +116,96 @@ def test_an_encoder_learns_and_its_last_layer_is_measured() -> None:
     assert seen.right[0, -1].mean() > 0.9
     assert (seen.size > 1).all()
     assert len(np.unique(seen.size[0, -1])) > 300
+
+
+def gradients_by_autograd(learner: Learner, rows: list[int]) -> np.ndarray:
+    """Of the last layer, bias included, by a backward pass each."""
+    import torch
+
+    from tilth.models.transformer import Classifier, build
+    from tilth.models.tune import _padded
+
+    state = learner.snapshot(learner.passes - 1, POOL, Run())
+    assert isinstance(state, module._EncoderSnapshot)
+    model = Classifier(build(state.config, torch.Generator()), state.classes)
+    model.load_state_dict({k: torch.from_numpy(v) for k, v in state.weights.items()})
+    encoded = state.tokenizer.encode_batch(POOL.column("text").to_pylist())
+    labels = np.unique(POOL.column("label").to_pylist(), return_inverse=True)[1]
+    found = []
+    for row in rows:
+        model.zero_grad()
+        scores = model(*_padded(encoded, np.array([row]), model.encoder))
+        torch.nn.functional.cross_entropy(scores, torch.tensor([labels[row]])).backward()  # type: ignore[no-untyped-call]
+        found.append(np.concatenate([p.grad.numpy().ravel() for p in model.head.parameters() if p.grad is not None]))
+    return np.array(found)
+
+
+def test_an_encoders_gradients_are_those_of_autograd() -> None:
+    pytest.importorskip("torch")
+    learner = Learner(model="encoder", seeds=1, passes=2, depth=1, vocab=300, context=16)
+    rows = [0, 17, 80]
+    exact = gradients_by_autograd(learner, rows)
+    found = learner.gradients(1, POOL, Run())
+    assert found.lengths[rows] == pytest.approx(np.linalg.norm(exact, axis=1), rel=3e-3)
+    one = np.zeros(POOL.count)
+    one[0] = 1
+    assert found.along(found.mean(one))[rows] == pytest.approx(exact @ exact[0], rel=1e-2, abs=1e-3)
+
+
+def test_a_linear_models_gradients_are_dense_arithmetic() -> None:
+    found = SMALL.gradients(1, POOL, Run())
+    assert isinstance(found, Factored)
+    assert isinstance(found.inputs, Rows)
+    dense = np.zeros((POOL.count, found.inputs.width + 1), np.float32)
+    owner = np.repeat(np.arange(POOL.count), np.diff(found.inputs.indptr))
+    np.add.at(dense, (owner, found.inputs.indices), found.inputs.values)
+    dense[:, -1] = 1
+    used = dense[:, dense.any(0)]
+    whole = (found.errors[:, :, None] * used[:, None]).reshape(POOL.count, -1)
+    weights = Run().rng("w").random(POOL.count)
+    assert found.lengths == pytest.approx(np.linalg.norm(whole, axis=1), rel=1e-4)
+    assert found.along(found.mean(weights)) == pytest.approx(
+        whole @ (weights @ whole / weights.sum()), rel=1e-3, abs=1e-6
+    )
+
+
+def test_a_language_models_sketched_gradients_keep_their_inner_products() -> None:
+    torch = pytest.importorskip("torch")
+    from tilth.models.batches import windows_to_score
+    from tilth.models.told import Sketch, tell
+    from tilth.models.transformer import Config, build
+
+    model = build(Config.of_depth(1, vocab=60, context=24), torch.Generator().manual_seed(0))
+    rng = Run().rng("ids")
+    lengths = rng.integers(5, 40, 12)  # some longer than a window
+    ids = rng.integers(1, 60, int(lengths.sum())).astype(np.uint32)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    data = windows_to_score(offsets, ids, 24, 0)
+    exact = []
+    for record in range(12):
+        model.zero_grad()
+        part = data.take(np.flatnonzero((data.records == record).any(1)))
+        from tilth.models.feeds import Batch
+
+        batch = Batch.of(part, "cpu")
+        wanted = torch.from_numpy(batch.records == record) & (batch.targets >= 0)
+        hidden = model(batch.inputs, batch.documents).detach()[wanted]
+        weight = model.embedding.weight.detach().clone().requires_grad_()
+        torch.nn.functional.cross_entropy(hidden @ weight.T, batch.targets[wanted]).backward()
+        assert weight.grad is not None
+        exact.append(weight.grad.numpy().ravel().copy())
+    whole = np.array(exact)
+    _, _, error, size, none = tell(model, data)
+    assert none is None
+    assert error == pytest.approx(np.full(12, np.sqrt(1 - 1 / 60)), rel=0.02)  # an untrained model has no opinion
+    assert size == pytest.approx(np.full(12, np.sqrt(32)), rel=1e-3)  # and hidden states are normed
+    truth = whole @ whole.T
+    sketches = [
+        tell(model, data, sketch=Sketch.drawn(60, 32, Run(seed=seed)))[-1].astype(float)  # type: ignore[union-attr]
+        for seed in range(40)
+    ]
+    found = np.mean([s @ s.T for s in sketches], 0)
+    scale = np.sqrt(np.outer(np.diag(truth), np.diag(truth)))
+    assert np.abs((found - truth) / scale).max() < 0.1  # unbiased: the mean of many sketches is the truth
+    alone = np.abs((sketches[0] @ sketches[0].T - truth) / scale)
+    assert np.median(alone) < 0.15

@@ -6,8 +6,10 @@ a second signal costs no training. Models after each pass of the first seed are 
 needs their weights.
 
 The linear model is softmax regression on hashed n-grams (`models/linear.py`); the encoder is a small transformer
-trained from scratch (`models/transformer.py`). Predictions are made with the finished pass's weights over all records,
-never collected on the way, so a record's place in the order does not count.
+trained from scratch (`models/transformer.py`). On text without labels a small decoder is trained, and a record's
+numbers are means over its tokens (`models/told.py`). Predictions are made with the finished pass's weights over all
+records, never collected on the way, so a record's place in the order does not count. Gradients of the last layer, for
+what measures influence, are kept by pass of the first seed (`gradients`).
 
 >>> from tilth.probes.label_noise import LabelNoise
 >>> pool = LabelNoise(flip=0.1).build(300, Run()).pool
@@ -22,10 +24,10 @@ True
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -36,59 +38,79 @@ from pydantic import BaseModel, ConfigDict, Field
 from tilth.core import Pool, Run
 from tilth.core.errors import DataError
 from tilth.core.method import digest
+from tilth.models.last_layer import Factored, Gradients, Sketched
 from tilth.models.linear import Linear, Rows, encode_labels, epochs
+from tilth.models.tokenizer import Tokenizer
 
-__all__ = ["Learner", "Recording", "State", "Told", "labelled"]
+__all__ = ["Learner", "Recording", "Snapshot", "Told", "labelled"]
 
 Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 BLOCK: Final = 20_000  # records whose probabilities exist at once
+END: Final = 0  # the id that ends a document
+SAMPLE: Final = 1_500_000  # characters that a tokenizer is trained on
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What was predicted after each pass of each seed, of the records that have a label.
+    """What was predicted after each pass of each seed.
 
     Attributes:
-        rows: (n,) their row numbers in the pool.
-        labels: (n,) their labels as numbers, places in `names`.
-        gold: (seeds, passes, n) probability of a record's own label.
-        right: (seeds, passes, n) whether its own label is the likeliest.
-        error: (seeds, passes, n) length of ``probabilities - onehot(label)``.
-        size: (seeds, passes, n) length of the last layer's input, its constant 1 for the bias included.
+        rows: (n,) row numbers in the pool of the records that were judged: those with a label, or with a text.
+        labels: (n,) their labels as numbers, places in `names`; zeros where there are none.
+        gold: (seeds, passes, n) probability of a record's own label, or of its tokens.
+        right: (seeds, passes, n) whether its own label is the likeliest, 1 or 0; or the share of its tokens.
+        error: (seeds, passes, n) length of ``probabilities - onehot(label)``, or the mean of its tokens.
+        size: (seeds, passes, n) length of the last layer's input, a classifier's constant 1 included.
     """
 
     rows: Ints
     labels: Ints
     names: tuple[str, ...]
     gold: Reals
-    right: npt.NDArray[np.bool_]
+    right: Reals
     error: Reals
     size: Reals
 
 
-Told: TypeAlias = "tuple[Reals, npt.NDArray[np.bool_], Reals, Reals]"  # gold, right, error, size of one pass
-State: TypeAlias = "Linear | tuple[Any, dict[str, npt.NDArray[np.float32]]]"
-"""A model after some pass: linear weights, or an encoder's config and weights."""
+Told: TypeAlias = tuple[Reals, Reals, Reals, Reals]
+"""gold, right, error and size after one pass."""
+
+
+class Snapshot(Protocol):
+    """A model after some pass."""
+
+    def gradients(self, texts: pa.ChunkedArray, labels: Ints, run: Run) -> Gradients:
+        """Of the last layer on any records; labels are places in the names the model was trained with."""
+        ...
 
 
 class Learner(BaseModel):
-    """How the classifier is trained that is watched; signals with equal learners share one training."""
+    """How the model is trained that is watched; signals with equal learners share one training."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: Literal["linear", "encoder"] = Field("linear", description="softmax regression, or a small transformer")
+    model: Literal["linear", "encoder", "lm"] = Field(
+        "linear", description="softmax regression on n-grams, a small transformer, or one that models unlabelled text"
+    )
     seeds: int = Field(5, ge=1, le=1000, description="trainings, each in another order and from other weights")
     passes: int = Field(6, ge=1, le=1000, description="passes over the records; many memorise wrong labels")
     ngrams: int = Field(1, ge=1, le=5, description="linear: longest n-gram; longer ones memorise wrong labels sooner")
     buckets: int = Field(1 << 18, ge=16, le=1 << 26, description="linear: columns that n-grams are hashed into")
     rate: float = Field(0.3, gt=0, le=100, description="linear: step size of a feature's first step")
     l2: float = Field(1e-5, ge=0, le=1, description="linear: strength of the penalty on squared weights")
-    depth: int = Field(2, ge=1, le=12, description="encoder: layers; also sets width and learning rate")
-    vocab: int = Field(2048, ge=257, le=65_000, description="encoder: ids of the tokenizer trained on the pool")
-    context: int = Field(64, ge=16, le=4096, description="encoder: tokens of a text that are read")
-    batch: int = Field(32, ge=1, le=1024, description="encoder: texts of a step")
+    depth: int = Field(2, ge=1, le=12, description="transformers: layers; also sets width and learning rate")
+    vocab: int = Field(2048, ge=257, le=65_000, description="transformers: ids of the tokenizer trained on the pool")
+    context: int = Field(64, ge=16, le=4096, description="transformers: tokens of an encoder's text, of an lm's window")
+    batch: int = Field(32, ge=1, le=1024, description="transformers: texts or windows of a step")
+    tokens: int = Field(300_000, ge=1000, description="lm: tokens of a pass; records beyond are judged, not read")
+    longest: int = Field(1000, ge=16, description="lm: characters of a record that are read and judged")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The columns it reads."""
+        return ("id", "text") if self.model == "lm" else ("id", "text", "label")
 
     def record(self, pool: Pool, run: Run) -> Recording:
         """Train, or find what an equal learner has recorded of this pool.
@@ -96,78 +118,197 @@ class Learner(BaseModel):
         Raises:
             DataError: when all labels are the same.
         """
-        rows, labels, names, _ = labelled(pool)
+        rows, labels, names, _ = self.subjects(pool)
         if not rows.size:
             none = np.zeros((self.seeds, self.passes, 0), np.float32)
-            return Recording(rows, labels, names, none, none > 0, none, none)
+            return Recording(rows, labels, names, none, none, none, none)
         seeds = [_Seed(self._key(pool, run, seed), seed) for seed in range(self.seeds)]
-        told = run.map(partial(_recorded, self, pool, run.alone()), seeds, f"train {self.model} classifiers")
+        told = run.map(partial(_recorded, self, pool, run.alone()), seeds, f"train {self.model} models")
         return Recording(rows, labels, names, *(np.stack([seed[part] for seed in told]) for part in range(4)))
 
-    def model_after(self, number: int, pool: Pool, run: Run) -> State:
+    def snapshot(self, number: int, pool: Pool, run: Run) -> Snapshot:
         """The first seed's model after pass `number`, counted from 0."""
         key = self._key(pool, run, 0)
 
-        def make(here: Run) -> State:
+        def make(here: Run) -> Snapshot:
             return self._trained(pool, replace(here, place=("shared", key)), number)  # where `record` trained it
 
         return run.share(f"{key}-model{number}", make)
 
+    def gradients(self, number: int, pool: Pool, run: Run) -> Gradients:
+        """Of the last layer on every judged record, under the first seed's model after pass `number`."""
+        _, labels, _, texts = self.subjects(pool)
+        model = self.snapshot(number, pool, run)
+        if self.model == "linear":  # made anew in less time than reading it takes
+            return model.gradients(texts, labels, run)
+        key = f"{self._key(pool, run, 0)}-gradients{number}"
+        return run.share(key, lambda here: model.gradients(texts, labels, here))
+
+    def subjects(self, pool: Pool) -> tuple[Ints, Ints, tuple[str, ...], pa.ChunkedArray]:
+        """Row numbers, labels, names of the classes and texts of what is judged."""
+        if self.model != "lm":
+            return labelled(pool)
+        texts = pc.utf8_slice_codeunits(pool.column("text"), 0, self.longest)
+        rows = np.flatnonzero(pc.greater(pc.fill_null(pc.binary_length(texts), 0), 0).to_numpy(zero_copy_only=False))
+        return rows, np.zeros(rows.size, np.int64), (), texts.take(pa.array(rows))
+
     def _key(self, pool: Pool, run: Run, seed: int) -> str:
         """What a training depends on: the same for whatever signal asks."""
         fields = self.model_dump(exclude={"seeds"})
-        _, labels, names, _ = labelled(pool)
-        texts = hashlib.sha256(labels.tobytes()).hexdigest()
-        return f"learner-{digest([fields, pool.fingerprint, names, texts, run.seed, run.device, seed])}"
+        rows, labels, names, _ = self.subjects(pool)
+        known = hashlib.sha256(rows.tobytes() + labels.tobytes()).hexdigest()
+        return f"learner-{digest([fields, pool.fingerprint, names, known, run.seed, run.device, seed])}"
 
-    def _trained(self, pool: Pool, run: Run, number: int) -> State:
-        for i, (state, _) in enumerate(self.passes_of(pool, run)):
+    def _trained(self, pool: Pool, run: Run, number: int) -> Snapshot:
+        for i, (model, _) in enumerate(self.passes_of(pool, run)):
             if i == number:
-                return state
+                return model
         raise ValueError(f"There are {self.passes} passes, counted from 0; {number} was asked for.")
 
-    def passes_of(self, pool: Pool, run: Run) -> Iterator[tuple[State, Told]]:
-        """One training: the model after each pass, and what it says of every labelled record."""
-        _, labels, names, texts = labelled(pool)
-        if self.model == "linear":
-            rows = Rows.of(texts, self.ngrams, self.buckets)
-            size = np.sqrt(_lengths(rows) ** 2 + 1).astype(np.float32)
-            after = epochs(rows, labels, len(names), self.passes, run.rng("order"), l2=self.l2, rate=self.rate)
-            for model in after:
-                yield model, (*_judged(partial(_of_rows, model, rows), labels), size)
-            return
-        yield from self._encoder_passes(pool, labels, names, texts, run)
+    def passes_of(self, pool: Pool, run: Run) -> Iterator[tuple[Snapshot, Told]]:
+        """One training: the model after each pass, and what it says of every record that is judged."""
+        _, labels, names, texts = self.subjects(pool)
+        if self.model == "lm":
+            return iter(self._decoder_passes(texts, run))
+        if self.model == "encoder":
+            return iter(self._encoder_passes(texts, labels, len(names), run))
+        return self._linear_passes(texts, labels, len(names), run)
+
+    def _linear_passes(
+        self, texts: pa.ChunkedArray, labels: Ints, classes: int, run: Run
+    ) -> Iterator[tuple[Snapshot, Told]]:
+        rows = Rows.of(texts, self.ngrams, self.buckets)
+        size = np.sqrt((np.diff(rows.indptr) > 0) + 1.0).astype(np.float32)  # a row has length 1, or 0 if empty
+        for model in epochs(rows, labels, classes, self.passes, run.rng("order"), l2=self.l2, rate=self.rate):
+            told = _judged(partial(_of_rows, model, rows), labels)
+            yield _LinearSnapshot(model, self.ngrams, self.buckets), (*told, size)
 
     def _encoder_passes(
-        self, pool: Pool, labels: Ints, names: Sequence[str], texts: pa.ChunkedArray, run: Run
-    ) -> Iterator[tuple[State, Told]]:
+        self, texts: pa.ChunkedArray, labels: Ints, classes: int, run: Run
+    ) -> list[tuple[Snapshot, Told]]:
+        from tilth.models.merging import state_of
         from tilth.models.optim import Options, precision_of
-        from tilth.models.tokenizer import Tokenizer
         from tilth.models.train import generator, threads
         from tilth.models.transformer import Classifier, Config, build
-        from tilth.models.tune import pooled, train_classifier
+        from tilth.models.tune import train_classifier
 
         strings = texts.to_pylist()
-        tokenizer = Tokenizer.train(_sample(strings, 1_500_000, run), self.vocab)
+        tokenizer = Tokenizer.train(_sample(strings, run), self.vocab)
         encoded = tokenizer.encode_batch(strings)
         config = Config.of_depth(self.depth, tokenizer.vocab_size, self.context, causal=False)
         order = np.concatenate([run.rng("order", i).permutation(len(labels)) for i in range(self.passes)])
-        made: list[tuple[State, Told]] = []
+        made: list[tuple[Snapshot, Told]] = []
         with threads(1):
-            model = Classifier(build(config, generator(run.rng("init"))), len(names)).to(run.device)
+            model = Classifier(build(config, generator(run.rng("init"))), classes).to(run.device)
 
             def look() -> Floats:
-                hidden = pooled(model, encoded)
-                weight, bias = (p.detach().cpu().numpy() for p in (model.head.weight, model.head.bias))
-                told = _judged(lambda part: _softmax(hidden[part] @ weight.T + bias), labels)
-                size = np.sqrt((hidden.astype(np.float64) ** 2).sum(1) + 1).astype(np.float32)
-                state = {k: v.detach().cpu().numpy().copy() for k, v in model.state_dict().items()}
-                made.append(((config, state), (*told, size)))
+                snapshot = _EncoderSnapshot(config, classes, state_of(model), tokenizer)
+                inputs, probabilities = snapshot.outputs(model, encoded)
+                told = _judged(probabilities.__getitem__, labels)
+                made.append((snapshot, (*told, np.sqrt((inputs**2).sum(1) + 1))))
                 return np.zeros(1)
 
             options = Options(rate=config.rate, batch=self.batch, precision=precision_of("auto", run.device))
             train_classifier(model, encoded, labels, order, options, measure=look, points=self.passes)
-        yield from made
+        return made
+
+    def _decoder_passes(self, texts: pa.ChunkedArray, run: Run) -> list[tuple[Snapshot, Told]]:
+        from tilth.models.batches import reading_order, windows, windows_to_score
+        from tilth.models.feeds import Fixed
+        from tilth.models.merging import state_of
+        from tilth.models.optim import Options, precision_of
+        from tilth.models.told import tell
+        from tilth.models.train import generator, threads, train_lm
+        from tilth.models.transformer import Config, Decoder, build
+
+        strings = texts.to_pylist()
+        tokenizer = Tokenizer.train(_sample(strings, run), self.vocab)
+        offsets, ids = tokenizer.encode_batch(strings)
+        lengths = np.diff(offsets) + 1
+        some = run.rng("sample").permutation(lengths.size)
+        some = some[: int(np.searchsorted(np.cumsum(lengths[some]), self.tokens)) + 1]
+        repeats = np.zeros(lengths.size, np.int32)
+        repeats[some] = self.passes
+        order = reading_order(repeats, run.rng("order"))
+        read = windows(offsets, ids, order, self.context, END, int(lengths[some].sum()) * self.passes)
+        config = Config.of_depth(self.depth, tokenizer.vocab_size, self.context)
+        judged = windows_to_score(offsets, ids, self.context, END)
+        made: list[tuple[Snapshot, Told]] = []
+        with threads(1):
+            model = build(config, generator(run.rng("init"))).to(run.device)
+
+            def look(model: Decoder) -> Floats:
+                gold, right, error, size, _ = tell(model, judged, device=run.device)
+                made.append((_DecoderSnapshot(config, state_of(model), tokenizer), (gold, right, error, size)))
+                return np.zeros(1)
+
+            options = Options(rate=config.rate, batch=self.batch, precision=precision_of("auto", run.device))
+            train_lm(model, Fixed(read, self.batch, run.device), options, measure=look, points=self.passes)
+        return made
+
+
+@dataclass(frozen=True)
+class _LinearSnapshot:
+    model: Linear
+    ngrams: int
+    buckets: int
+
+    def gradients(self, texts: pa.ChunkedArray, labels: Ints, run: Run) -> Gradients:
+        rows = Rows.of(texts, self.ngrams, self.buckets)
+        return Factored(rows, self.model.errors(rows, labels).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class _EncoderSnapshot:
+    config: Any
+    classes: int
+    weights: Mapping[str, Any]
+    tokenizer: Tokenizer
+
+    def gradients(self, texts: pa.ChunkedArray, labels: Ints, run: Run) -> Gradients:
+        import torch
+
+        from tilth.models.train import threads
+        from tilth.models.transformer import Classifier, Decoder
+
+        with threads(1):
+            model = Classifier(Decoder(self.config), self.classes).to(run.device)
+            model.load_state_dict({name: torch.from_numpy(value) for name, value in self.weights.items()})
+            inputs, errors = self.outputs(model, self.tokenizer.encode_batch(texts.to_pylist()))
+        errors[np.arange(labels.size), labels] -= 1
+        return Factored(inputs.astype(np.float16), errors.astype(np.float16))
+
+    def outputs(self, model: Any, encoded: Any) -> tuple[Reals, Reals]:
+        """What the last layer reads, (n, width), and the probabilities, (n, classes)."""
+        from tilth.models.tune import pooled
+
+        inputs = pooled(model, encoded)
+        weight, bias = (p.detach().cpu().numpy() for p in (model.head.weight, model.head.bias))
+        z = inputs @ weight.T + bias
+        z = np.exp(z - z.max(1, keepdims=True))
+        return inputs, z / z.sum(1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class _DecoderSnapshot:
+    config: Any
+    weights: Mapping[str, Any]
+    tokenizer: Tokenizer
+
+    def gradients(self, texts: pa.ChunkedArray, labels: Ints, run: Run) -> Gradients:
+        from tilth.models.batches import windows_to_score
+        from tilth.models.merging import decoder
+        from tilth.models.told import Sketch, tell
+        from tilth.models.train import threads
+
+        with threads(1):
+            model = decoder(self.config, self.weights, run.device).eval()
+            # The same signs for all records, whoever asks: only then do inner products mean anything.
+            sketch = Sketch.drawn(self.config.vocab, self.config.width, replace(run, place=("shared",)))
+            data = windows_to_score(*self.tokenizer.encode_batch(texts.to_pylist()), self.config.context, END)
+            values = tell(model, data, sketch=sketch, device=run.device)[-1]
+        assert values is not None
+        return Sketched(values)
 
 
 @dataclass(frozen=True)
@@ -176,22 +317,22 @@ class _Seed:
     number: int
 
 
-def _recorded(learner: Learner, pool: Pool, run: Run, seed: _Seed) -> tuple[npt.NDArray[Any], ...]:
+def _recorded(learner: Learner, pool: Pool, run: Run, seed: _Seed) -> tuple[Reals, ...]:
     """What one training said after each pass, each (passes, n)."""
 
-    def make(here: Run) -> tuple[npt.NDArray[Any], ...]:
+    def make(here: Run) -> tuple[Reals, ...]:
         told = []
-        for number, (state, said) in enumerate(learner.passes_of(pool, here)):
+        for number, (model, said) in enumerate(learner.passes_of(pool, here)):
             if seed.number == 0 and here.shared is not None:
-                here.share(f"{seed.key}-model{number}", partial(_same, state))
+                here.share(f"{seed.key}-model{number}", partial(_same, model))
             told.append(said)
         return tuple(np.stack(part) for part in zip(*told, strict=True))
 
     return run.share(seed.key, make)
 
 
-def _same(state: State, run: Run) -> State:
-    return state
+def _same(model: Snapshot, run: Run) -> Snapshot:
+    return model
 
 
 def labelled(pool: Pool) -> tuple[Ints, Ints, tuple[str, ...], pa.ChunkedArray]:
@@ -212,10 +353,10 @@ def labelled(pool: Pool) -> tuple[Ints, Ints, tuple[str, ...], pa.ChunkedArray]:
     return rows, labels[rows], names, texts if rows.size == len(labels) else texts.take(pa.array(rows))
 
 
-def _judged(probabilities: Any, labels: Ints) -> tuple[Reals, npt.NDArray[np.bool_], Reals]:
-    """Gold probability, right or not, and length of the error of every record, some of them at a time."""
+def _judged(probabilities: Callable[[Ints], npt.NDArray[Any]], labels: Ints) -> tuple[Reals, Reals, Reals]:
+    """gold, right and error of every record, from the probabilities of some of them at a time."""
     n = labels.size
-    gold, right, error = np.zeros(n, np.float32), np.zeros(n, np.bool_), np.zeros(n, np.float32)
+    gold, right, error = (np.zeros(n, np.float32) for _ in range(3))
     for start in range(0, n, BLOCK):
         part = np.arange(start, min(start + BLOCK, n))
         p, own = probabilities(part), labels[part]
@@ -229,21 +370,11 @@ def _of_rows(model: Linear, rows: Rows, part: Ints) -> Floats:
     return model.probabilities(rows.take(part))
 
 
-def _softmax(z: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    z = np.exp(z - z.max(1, keepdims=True))
-    return np.asarray(z / z.sum(1, keepdims=True))
-
-
-def _lengths(rows: Rows) -> Floats:
-    """Length of each row: 1, or 0 of an empty one."""
-    return (np.diff(rows.indptr) > 0).astype(np.float64)
-
-
-def _sample(texts: Sequence[str], size: int, run: Run) -> list[str]:
-    """Texts at random, about `size` characters."""
+def _sample(texts: Sequence[str], run: Run) -> list[str]:
+    """Texts at random, as many as a tokenizer is trained on."""
     chosen, read = [], 0
     for i in run.rng("tokenizer").permutation(len(texts)).tolist():
-        if read >= size:
+        if read >= SAMPLE:
             break
         chosen.append(texts[i])
         read += len(texts[i])

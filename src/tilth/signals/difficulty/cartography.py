@@ -29,10 +29,12 @@ class Cartography(Signal[ById]):
     below by confidence (hard). Low confidence finds wrong labels; training on ambiguous records is said to generalise
     better out of distribution, on easy ones to make training possible at all.
 
-    Records without a label get nulls. Cost: that of training the learner, shared with `el2n` and the others; seconds
-    for 20,000 sentences. Trap: after many passes even wrong labels are learnt and everything looks easy, so look
-    early, and at a pass at which the model generalises; rare classes look hard. Source: Swayamdipta et al. 2020, arXiv
-    2009.10795; forgetting after Toneva et al. 2019, arXiv 1812.05159.
+    With ``learner: {model: lm}`` it maps text without labels: of each token the probability is that of the true one,
+    and a record's is the mean of its tokens'; right is who predicts more than half of them. Records without a label
+    (or text) get nulls. Cost: that of training the learner, shared with `el2n` and the others; seconds for 20,000
+    sentences. Trap: after many passes even wrong labels are learnt and everything looks easy, so look early, and at a
+    pass at which the model generalises; rare classes look hard. Source: Swayamdipta et al. 2020, arXiv 2009.10795;
+    forgetting after Toneva et al. 2019, arXiv 1812.05159.
 
     >>> from tilth.core import Run
     >>> from tilth.engine.apply import score_in_memory
@@ -47,12 +49,12 @@ class Cartography(Signal[ById]):
 
     paper: ClassVar[str] = "dataset_cartography"
 
-    learner: Learner = Field(default_factory=Learner, description="the classifier that is watched")
+    learner: Learner = Field(default_factory=Learner, description="the model that is watched")
     skip: int = Field(0, ge=0, description="first passes that are left out")
 
     @property
     def needs(self) -> Sequence[str]:
-        return ("id", "text", "label")
+        return self.learner.needs
 
     @property
     def makes(self) -> Mapping[str, pa.DataType]:
@@ -76,14 +78,15 @@ class Cartography(Signal[ById]):
 def maps(seen: Recording, skip: int = 0) -> dict[str, npt.NDArray[np.generic]]:
     """The data map's columns, (n,) each, from what was recorded after the first `skip` passes."""
     gold, right = seen.gold[:, skip:].astype(np.float64), seen.right[:, skip:]
+    known = right > 0.5
     confidence, variability = gold.mean((0, 1)), gold.std(1).mean(0)
-    falls = (right[:, :-1] & ~right[:, 1:]).sum(1).mean(0)
+    falls = (known[:, :-1] & ~known[:, 1:]).sum(1).mean(0)
     ranks = np.stack([_ranks(confidence), _ranks(variability), _ranks(-confidence)])
     return {
         "confidence": confidence,
         "variability": variability,
         "correctness": right.mean((0, 1)),
-        "forgetting": np.where(right.any((0, 1)), falls, np.nan),
+        "forgetting": np.where(known.any((0, 1)), falls, np.nan),
         "threshold_closeness": (gold.mean(1) * (1 - gold.mean(1))).mean(0),
         "region": REGIONS[ranks.argmax(0)],
     }

@@ -23,7 +23,8 @@ class El2n(Signal[ById]):
     records and wrong labels; low ones teach nothing new. To prune, drop the lowest, and where labels are doubtful the
     very highest first.
 
-    Records without a label get nulls. Cost: that of training the learner, shared with `cartography` and the others.
+    With ``learner: {model: lm}`` it is the mean over a text's tokens, and no label is needed. Records without a label
+    (or text) get nulls. Cost: that of training the learner, shared with `cartography` and the others.
     Trap: a model that has memorised its data is wrong about nothing, wrong labels included, so the score is taken
     early (`after`), never from a finished model; rare classes look hard, so prune by class. Source: Paul et al. 2021,
     arXiv 2107.07075; on text, Fayyaz et al. 2022, arXiv 2211.05610.
@@ -45,12 +46,12 @@ class El2n(Signal[ById]):
 
     paper: ClassVar[str] = "deep_learning_on_a_data_diet"
 
-    learner: Learner = Field(default_factory=Learner, description="the classifier whose errors are measured")
+    learner: Learner = Field(default_factory=Learner, description="the model whose errors are measured")
     after: int = Field(2, ge=1, le=1000, description="passes after which they are measured; at most the learner's")
 
     @property
     def needs(self) -> Sequence[str]:
-        return ("id", "text", "label")
+        return self.learner.needs
 
     @property
     def makes(self) -> Mapping[str, pa.DataType]:

@@ -23,7 +23,8 @@ class Grand(Signal[ById]):
     linear learner every text's features have one length, so the score is `el2n` times the square root of 2; it says
     more with ``learner: {model: encoder}``.
 
-    Records without a label get nulls. Cost: that of training the learner, shared with `el2n` and the others. Trap: the
+    With ``learner: {model: lm}`` it is the mean over a text's tokens, and no label is needed. Records without a label
+    (or text) get nulls. Cost: that of training the learner, shared with `el2n` and the others. Trap: the
     layers below are left out; and taken at initial weights, where replications found it weak, it says how long a text's
     features are. Source: Paul et al. 2021, arXiv 2107.07075; the last layer as a stand-in, ours by the closed form.
 
@@ -38,12 +39,12 @@ class Grand(Signal[ById]):
 
     paper: ClassVar[str] = "deep_learning_on_a_data_diet"
 
-    learner: Learner = Field(default_factory=Learner, description="the classifier whose gradients are measured")
+    learner: Learner = Field(default_factory=Learner, description="the model whose gradients are measured")
     after: int = Field(2, ge=1, le=1000, description="passes after which they are measured; at most the learner's")
 
     @property
     def needs(self) -> Sequence[str]:
-        return ("id", "text", "label")
+        return self.learner.needs
 
     @property
     def makes(self) -> Mapping[str, pa.DataType]:

@@ -1,0 +1,118 @@
+"""Gradients of a model's last layer on many records, for what needs only their directions, lengths and inner products.
+
+A softmax layer's gradient on a record is its error, ``probabilities - onehot``, times its input, so a classifier's are
+kept as these two factors and inner products are exact (`Factored`). A language model's record has one such product for
+every token; their sum is shortened to a few thousand numbers that keep inner products nearly (`Sketched`): both factors
+are multiplied by random signs first, which keeps the inner product of each pair of tokens in expectation.
+
+>>> import numpy as np
+>>> inputs, errors = np.array([[1.0, 0.0], [0.0, 2.0]]), np.array([[0.5, -0.5], [0.1, -0.1]])
+>>> found = Factored(inputs, errors)
+>>> found.lengths.round(3).tolist()  # length of the error times that of the input and its constant 1
+[1.0, 0.316]
+>>> found.along(found.mean([1.0, 0.0])).round(3).tolist()  # inner products with the first one's gradient
+[1.0, 0.1]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tilth.models.linear import Linear, Rows
+
+__all__ = ["Factored", "Gradients", "Sketched"]
+
+Floats = npt.NDArray[np.float64]
+
+
+class Gradients(Protocol):
+    """Gradients of n records under one model."""
+
+    @property
+    def lengths(self) -> Floats:
+        """(n,) their lengths."""
+        ...
+
+    def mean(self, weights: npt.ArrayLike) -> Any:
+        """Their weighted mean, in whatever form `along` takes; weights need not sum to 1 and may be negative."""
+        ...
+
+    def along(self, direction: Any) -> Floats:
+        """(n,) inner products with such a mean, of gradients under the same model."""
+        ...
+
+
+@dataclass(frozen=True)
+class Factored:
+    """A classifier's: inputs of the last layer, sparse or (n, width), and errors (n, classes). There is a bias."""
+
+    inputs: Rows | npt.NDArray[Any]
+    errors: npt.NDArray[Any]
+
+    @property
+    def lengths(self) -> Floats:
+        """See `Gradients`."""
+        if isinstance(self.inputs, Rows):
+            squares = np.bincount(_owners(self.inputs), self.inputs.values.astype(float) ** 2, len(self.inputs))
+        else:
+            squares = (self.inputs.astype(float) ** 2).sum(1)
+        return np.asarray(np.linalg.norm(self.errors, axis=1) * np.sqrt(squares + 1))
+
+    def mean(self, weights: npt.ArrayLike) -> Linear | Floats:
+        """See `Gradients`; the bias is the last row."""
+        share = _shares(weights)
+        errors = self.errors * share[:, None]
+        if not isinstance(self.inputs, Rows):
+            return np.vstack([self.inputs.T.astype(float) @ errors, errors.sum(0)])
+        rows = self.inputs
+        occurs = np.zeros(rows.width, np.bool_)
+        occurs[rows.indices] = True
+        place = np.where(occurs, np.cumsum(occurs) - 1, -1).astype(np.int32)
+        total = np.zeros((int(occurs.sum()), self.errors.shape[1]), np.float32)
+        owners = _owners(rows)
+        for start in range(0, owners.size, 1 << 16):  # some at a time: a product for every n-gram would be large
+            part = slice(start, start + (1 << 16))
+            np.add.at(total, place[rows.indices[part]], rows.values[part, None] * errors[owners[part]])
+        return Linear(place, total, errors.sum(0).astype(np.float32))
+
+    def along(self, direction: Linear | Floats) -> Floats:
+        """See `Gradients`."""
+        if isinstance(direction, Linear):
+            assert isinstance(self.inputs, Rows)
+            return np.asarray((self.errors * direction.logits(self.inputs)).sum(1))
+        assert not isinstance(self.inputs, Rows)
+        return np.asarray((self.errors * (self.inputs @ direction[:-1] + direction[-1])).sum(1))
+
+
+@dataclass(frozen=True)
+class Sketched:
+    """A language model's, (n, numbers), shortened."""
+
+    values: npt.NDArray[np.float16]
+
+    @property
+    def lengths(self) -> Floats:
+        """See `Gradients`."""
+        return np.asarray(np.linalg.norm(self.values.astype(np.float64), axis=1))
+
+    def mean(self, weights: npt.ArrayLike) -> Floats:
+        """See `Gradients`."""
+        return np.asarray(_shares(weights) @ self.values.astype(np.float64))
+
+    def along(self, direction: Floats) -> Floats:
+        """See `Gradients`."""
+        return np.asarray(self.values.astype(np.float64) @ direction)
+
+
+def _shares(weights: npt.ArrayLike) -> Floats:
+    w = np.asarray(weights, np.float64)
+    total = float(np.abs(w).sum())
+    return w / total if total else w
+
+
+def _owners(rows: Rows) -> npt.NDArray[np.int64]:
+    return np.repeat(np.arange(len(rows)), np.diff(rows.indptr))

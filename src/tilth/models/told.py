@@ -1,0 +1,86 @@
+"""What a language model says of each record's tokens: their probability, the error, and the last layer's gradient.
+
+For every predicted token t with hidden state h, probabilities p and true id y: ``gold`` is p[y], ``right`` whether y
+is the likeliest, ``error`` the length of ``p - onehot(y)``, ``size`` that of h. A record's number is the mean over its
+tokens. Its gradient in the output matrix is the mean of ``(p - onehot(y)) h'``; `Sketch` shortens both factors by
+random signs before they are multiplied, so no array of vocabulary times width is ever made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tilth.core import Run
+from tilth.models.batches import Windows
+from tilth.models.feeds import Batch
+from tilth.models.transformer import Decoder
+
+__all__ = ["Sketch", "tell"]
+
+Reals = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """Random signs for errors (vocabulary, k) and for hidden states (width, m): a gradient becomes k x m numbers."""
+
+    errors: Tensor
+    hidden: Tensor
+
+    @classmethod
+    def drawn(cls, vocab: int, width: int, run: Run, k: int = 64, m: int = 32) -> Sketch:
+        """Signs scaled so that inner products keep their size."""
+
+        def signs(rows: int, columns: int, name: str) -> Tensor:
+            drawn = run.rng("sketch", name).integers(0, 2, (rows, columns)) * 2 - 1
+            return torch.from_numpy(drawn / np.sqrt(columns)).to(torch.float32)
+
+        return cls(signs(vocab, k, "errors"), signs(width, m, "hidden"))
+
+
+@torch.no_grad()
+def tell(
+    model: Decoder, data: Windows, *, sketch: Sketch | None = None, batch: int = 16, device: str = "cpu"
+) -> tuple[Reals, Reals, Reals, Reals, npt.NDArray[np.float16] | None]:
+    """gold, right, error and size of each record, (n,), and the sketched gradients, (n, k m); see the module.
+
+    NaN and zeros where a record has no token that counts.
+    """
+    count = int(data.order.max(initial=-1)) + 1
+    sums = np.zeros((4, count))
+    tokens = np.zeros(count)
+    made: Any = None
+    if sketch is not None:
+        made = np.zeros((count, sketch.errors.shape[1] * sketch.hidden.shape[1]), np.float32)
+        sketch = Sketch(sketch.errors.to(device), sketch.hidden.to(device))
+    for start in range(0, len(data), batch):
+        part = Batch.of(data.take(np.arange(start, min(start + batch, len(data)))), device)
+        counted = part.targets >= 0
+        if not bool(counted.any()):
+            continue
+        hidden, wanted = model(part.inputs, part.documents)[counted], part.targets[counted]
+        owner = part.records[counted.cpu().numpy()]
+        p = model.logits(hidden).softmax(-1)
+        gold = p.gather(1, wanted.unsqueeze(1)).squeeze(1)
+        error = ((p * p).sum(1) - 2 * gold + 1).clamp(min=0).sqrt()
+        told = (gold, (p.argmax(1) == wanted).float(), error, hidden.norm(dim=1))
+        for row, values in zip(sums, told, strict=True):
+            row += np.bincount(owner, values.cpu().numpy().astype(np.float64), count)
+        tokens += np.bincount(owner, minlength=count)
+        if sketch is not None:
+            short = (p @ sketch.errors - sketch.errors[wanted]).unsqueeze(2) * (hidden @ sketch.hidden).unsqueeze(1)
+            records, place = np.unique(owner, return_inverse=True)
+            total = torch.zeros(records.size, short[0].numel(), device=short.device)
+            total.index_add_(0, torch.from_numpy(place).to(short.device), short.flatten(1))
+            made[records] += total.cpu().numpy()
+    with np.errstate(invalid="ignore"):
+        gold_, right, error_, size = (sums / np.where(tokens > 0, tokens, np.nan)).astype(np.float32)
+    if made is not None:
+        made = (made / np.maximum(tokens, 1)[:, None]).astype(np.float16)
+    return gold_, right, error_, size, made
