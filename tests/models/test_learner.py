@@ -119,7 +119,7 @@ def test_an_encoder_learns_and_its_last_layer_is_measured() -> None:
 
 
 def gradients_by_autograd(learner: Learner, rows: list[int]) -> np.ndarray:
-    """Of the last layer, bias included, by a backward pass each."""
+    """Of the last layer's matrix, by a backward pass each."""
     import torch
 
     from tilth.models.transformer import Classifier, build
@@ -136,7 +136,8 @@ def gradients_by_autograd(learner: Learner, rows: list[int]) -> np.ndarray:
         model.zero_grad()
         scores = model(*_padded(encoded, np.array([row]), model.encoder))
         torch.nn.functional.cross_entropy(scores, torch.tensor([labels[row]])).backward()  # type: ignore[no-untyped-call]
-        found.append(np.concatenate([p.grad.numpy().ravel() for p in model.head.parameters() if p.grad is not None]))
+        assert model.head.weight.grad is not None
+        found.append(model.head.weight.grad.numpy().ravel().copy())
     return np.array(found)
 
 
@@ -156,10 +157,9 @@ def test_a_linear_models_gradients_are_dense_arithmetic() -> None:
     found = SMALL.gradients(1, POOL, Run())
     assert isinstance(found, Factored)
     assert isinstance(found.inputs, Rows)
-    dense = np.zeros((POOL.count, found.inputs.width + 1), np.float32)
+    dense = np.zeros((POOL.count, found.inputs.width), np.float32)
     owner = np.repeat(np.arange(POOL.count), np.diff(found.inputs.indptr))
     np.add.at(dense, (owner, found.inputs.indices), found.inputs.values)
-    dense[:, -1] = 1
     used = dense[:, dense.any(0)]
     whole = (found.errors[:, :, None] * used[:, None]).reshape(POOL.count, -1)
     weights = Run().rng("w").random(POOL.count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -116,7 +117,9 @@ def score_in_memory(
     """`apply` for a pool in memory: for probes, examples and tests."""
     run = (run or Run()).at("signal", signal.name())
     check_ready(signal, pool, goal)
-    state = signal.fit(pool, goal if signal.goal_parts else None, run)
+    with tempfile.TemporaryDirectory() as shared:  # models are trained once here, too
+        here = run if run.shared is not None else replace(run, shared=Path(shared))
+        state = signal.fit(pool, goal if signal.goal_parts else None, here)
     tables = [_scored(signal, state, batch, run) for f in pool.fragments() for batch in f.batches(signal.needs)]
     kind = pa.struct([pa.field(n, t) for n, t in signal.makes.items()])
     chunks = [

@@ -1,17 +1,19 @@
 """Gradients of a model's last layer on many records, for what needs only their directions, lengths and inner products.
 
 A softmax layer's gradient on a record is its error, ``probabilities - onehot``, times its input, so a classifier's are
-kept as these two factors and inner products are exact (`Factored`). A language model's record has one such product for
-every token; their sum is shortened to a few thousand numbers that keep inner products nearly (`Sketched`): both factors
-are multiplied by random signs first, which keeps the inner product of each pair of tokens in expectation.
+kept as these two factors and inner products are exact (`Factored`). The bias is left out: its gradient is the error
+alone, the same for all texts of a class, and next to inputs of length 1 it would drown what the texts say. A language
+model's record has one such product for every token; their sum is shortened to a few thousand numbers that keep inner
+products nearly (`Sketched`): both factors are multiplied by random signs first, which keeps the inner product of each
+pair of tokens in expectation.
 
 >>> import numpy as np
 >>> inputs, errors = np.array([[1.0, 0.0], [0.0, 2.0]]), np.array([[0.5, -0.5], [0.1, -0.1]])
 >>> found = Factored(inputs, errors)
->>> found.lengths.round(3).tolist()  # length of the error times that of the input and its constant 1
-[1.0, 0.316]
+>>> found.lengths.round(3).tolist()  # length of the error times that of the input
+[0.707, 0.283]
 >>> found.along(found.mean([1.0, 0.0])).round(3).tolist()  # inner products with the first one's gradient
-[1.0, 0.1]
+[0.5, 0.0]
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class Gradients(Protocol):
 
 @dataclass(frozen=True)
 class Factored:
-    """A classifier's: inputs of the last layer, sparse or (n, width), and errors (n, classes). There is a bias."""
+    """A classifier's: inputs of the last layer, sparse or (n, width), and errors (n, classes)."""
 
     inputs: Rows | npt.NDArray[Any]
     errors: npt.NDArray[Any]
@@ -60,14 +62,14 @@ class Factored:
             squares = np.bincount(_owners(self.inputs), self.inputs.values.astype(float) ** 2, len(self.inputs))
         else:
             squares = (self.inputs.astype(float) ** 2).sum(1)
-        return np.asarray(np.linalg.norm(self.errors, axis=1) * np.sqrt(squares + 1))
+        return np.asarray(np.linalg.norm(self.errors, axis=1) * np.sqrt(squares))
 
     def mean(self, weights: npt.ArrayLike) -> Linear | Floats:
-        """See `Gradients`; the bias is the last row."""
+        """See `Gradients`."""
         share = _shares(weights)
         errors = self.errors * share[:, None]
         if not isinstance(self.inputs, Rows):
-            return np.vstack([self.inputs.T.astype(float) @ errors, errors.sum(0)])
+            return np.asarray(self.inputs.T.astype(float) @ errors)
         rows = self.inputs
         occurs = np.zeros(rows.width, np.bool_)
         occurs[rows.indices] = True
@@ -77,7 +79,7 @@ class Factored:
         for start in range(0, owners.size, 1 << 16):  # some at a time: a product for every n-gram would be large
             part = slice(start, start + (1 << 16))
             np.add.at(total, place[rows.indices[part]], rows.values[part, None] * errors[owners[part]])
-        return Linear(place, total, errors.sum(0).astype(np.float32))
+        return Linear(place, total, np.zeros(self.errors.shape[1], np.float32))
 
     def along(self, direction: Linear | Floats) -> Floats:
         """See `Gradients`."""
@@ -85,7 +87,7 @@ class Factored:
             assert isinstance(self.inputs, Rows)
             return np.asarray((self.errors * direction.logits(self.inputs)).sum(1))
         assert not isinstance(self.inputs, Rows)
-        return np.asarray((self.errors * (self.inputs @ direction[:-1] + direction[-1])).sum(1))
+        return np.asarray((self.errors * (self.inputs @ direction)).sum(1))
 
 
 @dataclass(frozen=True)
