@@ -41,13 +41,15 @@ class ById:
         at = np.minimum(np.searchsorted(self.ids, keys), max(self.ids.size - 1, 0))
         known = self.ids[at] == keys if self.ids.size else np.zeros(keys.size, np.bool_)
         return {
-            name: _nulled(v[at] if len(v) else np.zeros(keys.size, v.dtype), known) for name, v in self.values.items()
+            name: _nulled(v[at] if len(v) else np.zeros((keys.size, *v.shape[1:]), v.dtype), known)
+            for name, v in self.values.items()
         }
 
 
 def _nulled(values: npt.NDArray[Any], known: npt.NDArray[np.bool_]) -> pa.Array:
     if values.ndim == 2:  # a list for every record
-        return pa.array([row if k else None for row, k in zip(values.tolist(), known, strict=True)])
+        rows = [row if k else None for row, k in zip(values.tolist(), known, strict=True)]
+        return pa.array(rows, pa.list_(pa.from_numpy_dtype(values.dtype)))
     if values.dtype.kind == "f":
         known = known & ~np.isnan(values)
     return pa.array(values, mask=~known)
