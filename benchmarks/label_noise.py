@@ -37,7 +37,7 @@ from tilth.signals.labels.label_issues import LabelIssues, confident
 SETS = {"CLINC150": "clinc150", "SUBJ": "subjectivity", "TREC": "weak_votes_trec"}
 SIGNALS: dict[str, tuple[Signal[Any], str, int]] = {
     "el2n": (El2n(), "el2n.score", 1),
-    "el2n, memorised": (El2n(after=100, learner=Learner(passes=100)), "el2n.score", 1),
+    "el2n, memorised": (El2n(after=60, learner=Learner(seeds=1, passes=60)), "el2n.score", 1),
     "cartography, confidence": (Cartography(), "cartography.confidence", -1),
     "cartography, variability": (Cartography(), "cartography.variability", 1),
     "grand, encoder": (Grand(learner=Learner(model="encoder", seeds=1, passes=3)), "grand.score", 1),

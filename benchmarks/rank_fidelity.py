@@ -6,9 +6,9 @@ Forty random mixtures of ten real sources, three goals: held-out pieces of three
 encyclopedia that is no source ("encyclopedia"), and instructions with their answers ("questions"). The truth is a
 transformer of 1.5 M parameters outside the embedding that reads 4 M tokens of a mixture; the first `--truths` of the
 mixtures are trained so, some of them twice, which says how well the truth agrees with itself. Each proof ranks all
-mixtures, but the dearest those of the truth alone. Printed: for each goal the rank correlation with the truth, its 95 % interval (bootstrap of the mixtures), the
-share of pairs ordered alike, how far the proof's favourite is from the truth's, and processor seconds. Killed and
-started again it goes on where it was; more truths can be added later.
+mixtures, but the dearest those of the truth alone. Printed: for each goal the rank correlation with the truth, its 95 %
+interval (bootstrap of the mixtures), the share of pairs ordered alike, how far the proof's favourite is from the
+truth's, and processor seconds. Killed and started again it goes on where it was; more truths can be added later.
 """
 
 from __future__ import annotations
