@@ -11,8 +11,9 @@ whose annotators' votes are known: rank correlation of each signal with their di
 from __future__ import annotations
 
 import argparse
+import importlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,18 +97,15 @@ def against_cleanlab(pool: TablePool, wrong: npt.NDArray[np.bool_]) -> str:
     ours = confident(p, labels, names)
     told = f"{int(ours['off'].sum()):,} off the joint's diagonal, {wrong[ours['off']].mean():.0%} of them wrong"
     try:
-        from cleanlab.count import compute_confident_joint
-        from cleanlab.rank import get_label_quality_scores
+        joint_of = importlib.import_module("cleanlab.count").compute_confident_joint
+        scores = importlib.import_module("cleanlab.rank").get_label_quality_scores
     except ImportError:
         return told + "; cleanlab is not installed"
     areas: list[tuple[float, float]] = []
-    methods: dict[str, Callable[[], Any]] = {
-        column: lambda method=method: get_label_quality_scores(labels, p.astype(float), method=method)
-        for column, method in (("self_confidence", "self_confidence"), ("margin", "normalized_margin"))
-    }
-    for column, theirs in methods.items():
-        areas.append((roc_auc_score(wrong, -ours[column]), roc_auc_score(wrong, -theirs())))
-    joint = compute_confident_joint(labels, p.astype(float), calibrate=False)
+    for column, method in (("self_confidence", "self_confidence"), ("margin", "normalized_margin")):
+        theirs = scores(labels, p.astype(float), method=method)
+        areas.append((roc_auc_score(wrong, -ours[column]), roc_auc_score(wrong, -theirs)))
+    joint = joint_of(labels, p.astype(float), calibrate=False)
     off = int(joint.sum() - np.trace(joint))
     pairs = ", ".join(f"{a:.4f} and {b:.4f}" for a, b in areas)
     return f"{told} (cleanlab {off:,}); self-confidence and margin, tilth and cleanlab: {pairs}"
