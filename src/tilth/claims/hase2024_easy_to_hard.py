@@ -157,7 +157,7 @@ def freeze_but(model: Decoder, token: int) -> None:
     table = model.embedding.weight.requires_grad_(True)
     kept = torch.zeros(len(table), 1)
     kept[token] = 1
-    table.register_hook(lambda gradient: gradient * kept)
+    table.register_hook(lambda gradient: gradient * kept)  # type: ignore[no-untyped-call]
 
 
 def split(pool: Pool, digits: int) -> tuple[Pairs, Pairs]:
