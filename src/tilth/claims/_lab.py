@@ -6,14 +6,18 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 from torch import Tensor
 
 from tilth.core import Run
+from tilth.core.errors import UsageError
 from tilth.core.pool import Pool
+from tilth.io.streams import blocks, lines
 from tilth.models.batches import reading_order, windows, windows_to_score
 from tilth.models.dialogues import Dialogues
 from tilth.models.feeds import Fixed
@@ -32,6 +36,7 @@ __all__ = [
     "losses",
     "mean",
     "read",
+    "records",
     "row",
     "spread",
     "talks",
@@ -146,6 +151,21 @@ def answers(model: Decoder, vocab: Any, prompts: Sequence[str], longest: int) ->
     starts = [np.concatenate([[END], ids[a:b]]) for a, b in pairwise(offsets)]
     model.eval()
     return [vocab.decode(made) for made in generate(model, starts, longest, END, batch=256)]
+
+
+def records(data: Path | None, *files: str) -> list[list[dict[str, Any]]]:
+    """The records of files of published data, such as ``A_text/law_german``, whose names go on ``.jsonl.zst``.
+
+    Raises:
+        UsageError: when one is missing; says which are needed.
+    """
+    paths = [None if data is None else data / f"{name}.jsonl.zst" for name in files]
+    if not all(path is not None and path.exists() for path in paths):
+        raise UsageError(
+            f"This claim needs published data: give --data FOLDER (or set TILTH_DATA) with "
+            f"{', '.join(f'{name}.jsonl.zst' for name in files)} in it, one JSON object per line."
+        )
+    return [[orjson.loads(line) for _, line, _ in lines(blocks(path))] for path in paths if path is not None]
 
 
 def mean(values: npt.ArrayLike) -> tuple[float, float, float]:
