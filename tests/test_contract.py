@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import pickle
 import tomllib
 from collections.abc import Iterator
@@ -82,6 +83,13 @@ def prose(n: int, run: Run) -> list[str]:
     return [" ".join(rng.choice(words, size=int(rng.integers(5, 60)))).capitalize() + "." for _ in range(n)]
 
 
+def beside(i: int) -> str:
+    """What an input may have beside its texts: who answered a record right (1, 0, or null for not asked)."""
+    outcomes = [None if (i + s) % 5 == 0 else int((i * 37 + s * 11) % 16 < 4 + 3 * s) for s in range(4)]
+    attempts = [{"player": f"p{s}", "right": r, "period": i % 3} for s, r in enumerate(outcomes) if r is not None]
+    return json.dumps({"lang": "en", "outcomes": outcomes, "attempts": attempts})
+
+
 @pytest.fixture(scope="module")
 def world() -> World:
     """A text pool of two sources with a goal, every column any method here may need."""
@@ -94,6 +102,7 @@ def world() -> World:
             "text": pa.array([*texts[:-1], None], pa.string()),
             "label": ["yes" if i % 3 else "no" for i in range(n)],
             "source": ["a" if i % 2 else "b" for i in range(n)],
+            "meta": pa.array([beside(i) if i % 7 else None for i in range(n)], pa.string()),
         }
     )
     pool = TablePool(table, "labeled", fragment=100)
@@ -262,7 +271,7 @@ def test_signal_reads_only_what_it_needs(name: str, world: World) -> None:
     class Watched(TablePool):
         pass
 
-    table = world.pool.table([*dict.fromkeys(["id", "text", "label", "source", *signal.needs])])
+    table = world.pool.table([*dict.fromkeys(["id", "text", "label", "source", "meta", *signal.needs])])
     watched = Watched(table.select([c for c in table.column_names if "." not in c]), "labeled", fragment=90)
     if all(c in watched.column_names() for c in signal.needs):
         seen: set[str] = set()
@@ -284,7 +293,7 @@ def test_signal_reads_only_what_it_needs(name: str, world: World) -> None:
 def test_signal_survives_empty_and_single_pools(name: str, world: World) -> None:
     signal, run = build(catalog.find(name)), Run(seed=SEED)
     goal = world.goal if signal.goal_parts else None
-    whole = pa.Table.from_batches(world.pool.table(["id", "text", "label", "source"]).to_batches())
+    whole = pa.Table.from_batches(world.pool.table(["id", "text", "label", "source", "meta"]).to_batches())
     for count in (0, 1):
         pool = TablePool(whole.slice(3, count), "labeled")
         if not all(c in pool.column_names() for c in signal.needs):
