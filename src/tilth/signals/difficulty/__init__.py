@@ -1,0 +1,1 @@
+"""How hard a record is, and what the pool must know for it."""

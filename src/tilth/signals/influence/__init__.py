@@ -1,0 +1,1 @@
+"""What a record does to a model that reads it."""
