@@ -35,6 +35,7 @@ __all__ = [
     "decoder",
     "losses",
     "mean",
+    "order",
     "read",
     "records",
     "row",
@@ -122,20 +123,20 @@ def tune(model: Decoder, data: Dialogues, steps: int, run: Run, options: Options
 
     The loss is nats per learned token of the batch. One dialogue is one sequence: nothing is packed.
     """
-    order = _order(data.offsets.size - 1, steps * options.batch, run)
+    places = order(data.offsets.size - 1, steps * options.batch, run)
     counts = np.add.reduceat(data.learned, data.offsets[:-1])
 
     def losses_of(rows: npt.NDArray[np.int64]) -> tuple[Tensor, None]:
         return -answer_log_probs(model, data, rows, end=END) / float(counts[rows].mean()), None
 
-    return train_examples(model, losses_of, order, options, **hooks)
+    return train_examples(model, losses_of, places, options, **hooks)
 
 
 def read(model: Decoder, texts: Texts, tokens: int, run: Run, options: Options, *, apart: bool = True) -> Trained:
     """Train on texts until so many tokens were read, going through all of them again and again in new orders."""
     lengths = np.diff(texts[0]) + 1
     count = lengths.size * -(-tokens // int(lengths.sum()))
-    data = windows(*texts, _order(lengths.size, count, run), model.config.context, END, tokens)
+    data = windows(*texts, order(lengths.size, count, run), model.config.context, END, tokens)
     return train_lm(model, Fixed(data, options.batch), options, apart=apart)
 
 
@@ -193,5 +194,6 @@ def row(statement: str, paper: str, here: npt.ArrayLike, holds: bool | None) -> 
     return {"statement": statement, "paper": paper, "here": spread(here), "holds": said}
 
 
-def _order(count: int, places: int, run: Run) -> npt.NDArray[np.int64]:
+def order(count: int, places: int, run: Run) -> npt.NDArray[np.int64]:
+    """So many readings of `count` records: all of them again and again, in a new order each time."""
     return reading_order(np.full(count, -(-places // count)), run.rng("order"))[:places]

@@ -29,6 +29,7 @@ __all__ = [
     "SoftTargets",
     "Texts",
     "answer_log_probs",
+    "answer_tokens",
     "classify",
     "embed",
     "pooled",
@@ -71,12 +72,16 @@ def train_sft(
 def answer_log_probs(model: Decoder, talks: Dialogues, rows: Ints, *, end: int = 0) -> Tensor:
     """The log-probability of the assistant's tokens of each dialogue, summed, (B,)."""
     device = model.embedding.weight.device
+    inputs, targets = (torch.from_numpy(a).to(device) for a in answer_tokens(talks, rows, end=end))
+    return -model.losses(inputs, targets).sum(1)
+
+
+def answer_tokens(talks: Dialogues, rows: Ints, *, end: int = 0) -> tuple[Ints, Ints]:
+    """What is read of each dialogue and what is learned, (B, T) each; -1 where a token is not an assistant's."""
     ids, real = padded(talks.offsets, talks.ids, rows, int(np.diff(talks.offsets)[rows].max(initial=1)))
     learned = np.zeros(ids.shape, np.bool_)
     learned[real] = np.concatenate([talks.learned[talks.offsets[r] : talks.offsets[r + 1]] for r in rows])
-    inputs = np.concatenate([np.full((len(rows), 1), end), ids[:, :-1]], 1)
-    targets = torch.from_numpy(np.where(learned, ids, -1)).to(device)
-    return -model.losses(torch.from_numpy(inputs).to(device), targets).sum(1)
+    return np.concatenate([np.full((len(rows), 1), end), ids[:, :-1]], 1), np.where(learned, ids, -1)
 
 
 # ---- preferences ---------------------------------------------------------------------------------
