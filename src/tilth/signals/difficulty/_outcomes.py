@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from tilth.core.errors import UsageError
 
-__all__ = ["MISSING", "matrix", "named", "outcome", "values"]
+__all__ = ["MISSING", "attempts", "matrix", "named", "outcome", "values"]
 
 MISSING: Final = -1
 _CODES: Final[Mapping[Any, int]] = {1: 1, 0: 0, None: MISSING, "1": 1, "0": 0, "": MISSING}
@@ -69,3 +69,20 @@ def matrix(found: Sequence[Any], systems: Sequence[str], who: str) -> npt.NDArra
         for name, v in named(value).items():
             out[row, place[name]] = outcome(v, who, name)
     return out
+
+
+def attempts(value: Any, who: str) -> Iterator[tuple[str, Any, int]]:
+    """Player, period and outcome of each attempt at a record; without attempts, its outcomes, in period 0.
+
+    Raises:
+        UsageError: when an attempt names no player or an outcome is none.
+    """
+    if isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
+        for entry in value:
+            if not isinstance(entry, dict) or entry.get("player") is None or "right" not in entry:
+                raise UsageError(f"{who} expected attempts of player, right and period (or none); got {entry!r}.")
+            player = str(entry["player"])
+            yield player, entry.get("period", 0), outcome(entry["right"], who, player)
+    else:
+        for name, v in named(value).items():
+            yield name, 0, outcome(v, who, name)
