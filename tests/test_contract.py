@@ -111,7 +111,7 @@ def world() -> World:
     goal = Goal(target, holdout, Budget(1500))
     for name in of(Signal):  # columns that policies and proofs may read
         signal = build(catalog.find(name))
-        if all(c in pool.column_names() for c in signal.needs):
+        if all(c in pool.column_names() for c in signal.needs) and target.kind in signal.target_kinds:
             pool = score_in_memory(signal, pool, goal, run)
     return World(pool, goal)
 
@@ -246,9 +246,12 @@ def same(a: Any, b: Any) -> bool:
 
 
 def readable(signal: Signal[Any], world: World) -> World:
-    """The world, or the first one of a single kind whose pool has the columns that the signal reads."""
-    worlds = (world, *(world_of(kind) for kind in KINDS))
-    return next(w for w in worlds if set(signal.needs) <= set(w.pool.column_names()))
+    """The world, or the first one of a single kind that has the columns and the kind of target the signal reads."""
+    for one in (world, *(world_of(kind) for kind in KINDS)):
+        assert one.goal is not None
+        if set(signal.needs) <= set(one.pool.column_names()) and one.goal.target.kind in signal.target_kinds:
+            return one
+    raise AssertionError(f"no world here has {signal.needs} and a target of kind {signal.target_kinds}")
 
 
 def bare(pool: Pool) -> list[str]:

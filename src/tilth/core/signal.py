@@ -11,6 +11,7 @@ import pyarrow as pa
 from tilth.core.goal import Goal
 from tilth.core.method import Method
 from tilth.core.pool import Pool
+from tilth.core.records import KINDS, Kind
 from tilth.core.run import Run
 
 __all__ = ["Columns", "PureSignal", "Signal"]
@@ -29,6 +30,9 @@ class Signal(Method, Generic[S]):
 
     goal_parts: ClassVar[tuple[Literal["target", "holdout"], ...]] = ()
     """Which parts of the goal `fit` reads; with none, the column outlives a change of goal."""
+
+    target_kinds: ClassVar[tuple[Kind, ...]] = KINDS
+    """Kinds of records a target may be of, for `fit` to learn from it."""
 
     @property
     @abstractmethod

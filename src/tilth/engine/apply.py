@@ -109,6 +109,10 @@ def check_ready(signal: Signal[Any], pool: Pool, goal: Goal | None) -> None:
             f"{signal.name()} compares records with the goal's {' and '.join(signal.goal_parts)}, and there is no "
             f"goal. State `goal: {{target: ..., holdout: ..., budget: ...}}` in the recipe."
         )
+    if signal.goal_parts and goal is not None and goal.target.kind not in signal.target_kinds:
+        raise UsageError(
+            f"{signal.name()} learns from a target of kind {' or '.join(signal.target_kinds)}. Got {goal.target.kind}."
+        )
 
 
 def score_in_memory(

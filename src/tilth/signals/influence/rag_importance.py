@@ -13,6 +13,7 @@ from pydantic import Field
 
 from tilth.core import Columns, Goal, Pool, Run, Signal
 from tilth.core.errors import UsageError
+from tilth.core.records import Kind
 from tilth.kernels.features import hashed_rows
 from tilth.kernels.multilinear import ascend
 from tilth.models.bm25 import BM25
@@ -61,6 +62,7 @@ class RagImportance(Signal[dict[str, tuple[float, int]]]):
 
     paper: ClassVar[str] = "improving_retrievalaugmented_large_language_models_via"
     goal_parts: ClassVar[tuple[Literal["target", "holdout"], ...]] = ("target",)
+    target_kinds: ClassVar[tuple[Kind, ...]] = ("retrieval",)
 
     by: str = Field("source", description="column whose records share one importance; id: each passage its own")
     passage: str = Field("positive", description="column with the passages; text in a pool of texts")
