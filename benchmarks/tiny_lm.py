@@ -1,10 +1,11 @@
 """Training throughput of a small language model: tilth's trainer against a bare loop and Hugging Face's Trainer.
 
 All train a model of one shape on the same random tokens with as many threads, in turns, in one process. The bare loop
-is the same model without hooks, schedule or checkpoints, with tilth's loss or with `cross_entropy` on all logits.
-Hugging Face's is LlamaForCausalLM with tied embeddings under `transformers.Trainer`, fed full windows made by tilth,
-or records padded to the longest of their batch, as its collators do. Then two processes of one thread against one
-process of two threads.
+is the same model without hooks, schedule or checkpoints, with tilth's loss or with `cross_entropy` on all logits, in
+float32. Hugging Face's is LlamaForCausalLM with tied embeddings under `transformers.Trainer`, fed full windows made by
+tilth, or records padded to the longest of their batch, as its collators do. tilth multiplies in bfloat16 where the
+processor does so itself, as its proofs do, and in float32; Hugging Face in its default, float32, and in bfloat16. Then
+two processes of one thread against one process of two threads.
 
 python benchmarks/tiny_lm.py --tokens 100000
 """
@@ -29,7 +30,7 @@ import torch.nn.functional as F
 from tilth.core import Run
 from tilth.models.batches import Windows, windows
 from tilth.models.feeds import Fixed
-from tilth.models.optim import Options
+from tilth.models.optim import Options, Precision, precision_of
 from tilth.models.train import generator, threads, train_lm
 from tilth.models.transformer import Config, build
 
@@ -44,10 +45,11 @@ def data(config: Config, tokens: int) -> Windows:
     return windows(offsets, ids, np.arange(lengths.size), config.context, 0, tokens)
 
 
-def ours(config: Config, text: Windows, batch: int) -> float:
+def ours(config: Config, text: Windows, batch: int, precision: Precision = "auto") -> float:
     model = build(config, generator(Run().rng("init")))
+    options = Options(rate=config.rate, batch=batch, precision=precision_of(precision))
     began = time.perf_counter()
-    train_lm(model, Fixed(text, batch), Options(rate=config.rate, batch=batch))
+    train_lm(model, Fixed(text, batch), options)
     return float(text.tokens.sum()) / (time.perf_counter() - began)
 
 
@@ -77,7 +79,7 @@ def padded_batch(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]
     return {"input_ids": pad(ids), "labels": pad(ids, padding_value=-100), "attention_mask": real}
 
 
-def hugging_face(config: Config, text: Windows, batch: int, packed: bool = True) -> float:
+def hugging_face(config: Config, text: Windows, batch: int, packed: bool = True, bf16: bool = False) -> float:
     from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
     model = LlamaForCausalLM(
@@ -106,6 +108,7 @@ def hugging_face(config: Config, text: Windows, batch: int, packed: bool = True)
             num_train_epochs=1,
             optim="adamw_torch_fused",
             use_cpu=True,
+            bf16=bf16,
             report_to=[],
             save_strategy="no",
             logging_strategy="no",
@@ -150,9 +153,11 @@ def main() -> None:
             return
         peers: dict[str, Callable[[Config, Windows, int], float]] = {
             "tilth": ours,
+            "tilth, float32": partial(ours, precision="float32"),
             "bare loop": bare,
             "bare loop, plain loss": partial(bare, plain=True),
             "Hugging Face Trainer, full windows": hugging_face,
+            "Hugging Face Trainer, full windows, bfloat16": partial(hugging_face, bf16=True),
             "Hugging Face Trainer, padded records": partial(hugging_face, packed=False),
         }
         speeds: dict[str, list[float]] = {name: [] for name in peers}
