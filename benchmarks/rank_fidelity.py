@@ -43,7 +43,7 @@ SOURCES = (
 )  # fmt: skip
 INSIDE = {"science_arxiv_2025": 0.5, "health_medquad": 0.3, "chat_irc_ubuntu": 0.2}
 GOALS = ("inside", "encyclopedia", "questions")
-BYTES = 7_000_000  # of a source; all have as many
+BYTES = 7_000_000  # of a source at most; the encyclopedia has a little less
 PIECE = 700
 
 Floats = npt.NDArray[np.float64]
@@ -128,7 +128,7 @@ def table(rows: Sequence[tuple[str, str]]) -> TablePool:
 
 
 def mixtures(count: int, sources: int) -> Floats:
-    """From nearly pure to nearly equal; none asks for more than three fifths of one source, which is read thrice."""
+    """From nearly pure to nearly equal; none asks for more than three fifths, which is a source one and a half times."""
     rng = Run().rng("fidelity", "mixtures")
     found: list[Floats] = []
     while len(found) < count:
@@ -201,7 +201,7 @@ def report(
     for name in GOALS:
         of = goal == name
         t = real[:, of].mean(1)
-        noise = np.std(t[: len(again)] - again[:, of].mean(1)) / np.sqrt(2)
+        noise = np.std(t[: len(again)] - again[:, of].mean(1), ddof=1) / np.sqrt(2)
         print(f"\n{name}: the truth spreads from {t.min():.3f} to {t.max():.3f} bits per byte, {np.std(t):.4f} between "
               f"mixtures and {noise:.4f} between seeds\n")  # fmt: skip
         print("| proof | rank correlation | interval | pairs ordered alike | its favourite is | seconds a mixture |")

@@ -160,6 +160,7 @@ def build(
     """
     folder = out or _out(recipe)
     stamp, _ = _stamp(recipe, overrides)
+    stamp = f"{stamp} {device}"
     mark = folder / "build.json"
     if not dry_run and mark.exists():
         done = json.loads(mark.read_text())

@@ -207,5 +207,5 @@ def test_a_plan_of_fewer_records_than_pieces_is_refused_rather_than_proved_untra
 ) -> None:
     few = start(world)
     few = replace(few, repeats=np.where(np.arange(len(few)) < 4, 1, 0).astype(np.int32))
-    with pytest.raises(EmptyPlan, match=r"plan keeps 4 records, too few for 5 pieces: .* proof\.seeds"):
+    with pytest.raises(EmptyPlan, match=r"plan keeps 4 records, too few for 10 pieces: .* proof\.seeds"):
         verdict(world, few, {"random": random(world, 1)}, tmp_path)

@@ -258,3 +258,21 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
         _ = 1 / 0
     write_atomic(tmp_path / "a", b"whole")
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("changed", ["label", "beside"])
+def test_other_labels_or_what_stood_beside_the_text_make_another_pool(tmp_path: Path, changed: str) -> None:
+    """Plans and trials are remembered by the pool's fingerprint: it must cover everything a signal can read."""
+
+    def imported(value: str) -> StoredPool:
+        folder = tmp_path / value
+        folder.mkdir()
+        rows = [{"id": f"{i}", "text": f"text {i}", "label": "a", "beside": "b"} for i in range(9)]
+        rows[4][changed] = value
+        (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        files = Files("s", (folder / "rows.jsonl",), detect(rows), {})
+        return import_files([files], "labeled", folder / "pool", Workers(1, QUIET))
+
+    one, same, other = imported("x"), imported("x2"), imported("y")
+    assert one.column("text").equals(other.column("text"))
+    assert len({one.fingerprint, same.fingerprint, other.fingerprint}) == 3

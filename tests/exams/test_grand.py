@@ -1,4 +1,4 @@
-"""grand: the length of the last layer's gradient, as autograd gives it, and high on wrong labels."""
+"""grand: the length of the last layer's gradient, bias included, and high on wrong labels."""
 
 from __future__ import annotations
 

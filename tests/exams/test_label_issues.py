@@ -9,7 +9,7 @@ from tests.worlds import table_of
 
 from tilth.core import Run, TablePool
 from tilth.engine.apply import score_in_memory
-from tilth.models.linear import Rows
+from tilth.models.linear import Rows, epochs
 from tilth.probes.label_noise import LabelNoise
 from tilth.signals.labels.label_issues import LabelIssues, confident
 
@@ -31,14 +31,18 @@ def test_finds_wrong_labels_and_what_they_should_be() -> None:
     assert np.mean(named) > 0.95
 
 
-def test_who_has_seen_the_record_finds_far_less() -> None:
-    """The trap of judging records by a model that was trained on them: labels at random are then believed."""
+def test_labels_at_random_are_not_believed_unless_the_judge_has_seen_them() -> None:
+    """The trap of judging records by a model that was trained on them."""
     rng = np.random.default_rng(0)
     table = PROBE.build(300, Run()).pool.table(["id", "text", "source"])
     labels = rng.choice(["a", "b"], 300)
     pool = TablePool(table.append_column("label", pa.array(labels.tolist())), "labeled")
     scored = score_in_memory(LabelIssues(passes=60), pool)
     assert 0.4 < np.mean(scored.column("label_issues.self_confidence").to_numpy()) < 0.6
+    number = (labels == "b").astype(int)
+    rows = Rows.of(pool.column("text"), 1, 1 << 18)
+    *_, seen = epochs(rows, number, 2, 60, Run().rng("order"), rate=0.3)
+    assert seen.gold(rows, number).mean() > 0.8
 
 
 def test_columns_by_hand() -> None:

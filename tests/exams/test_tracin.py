@@ -65,3 +65,24 @@ def test_on_text_it_prefers_the_sources_the_target_is_made_of() -> None:
     assert means[best] > means[least] + 0.1
     start = Plan.everything(world.pool, world.goal.budget)
     assert start.mixture()[best] < 0.5  # natural shares would not have told
+
+
+def test_the_targets_weights_decide_and_change_the_columns_key() -> None:
+    import pyarrow as pa
+
+    from tilth.core import TablePool
+
+    table = CLEAN.table(["id", "text", "label", "source"])
+    label = np.array(table["label"].to_pylist())
+
+    def goal(weight: np.ndarray) -> Goal:
+        held = TablePool(table.append_column("weight", pa.array(weight)), "labeled")
+        return Goal(held, held, Budget(1, "records"))
+
+    one, other = (goal((label == name).astype(float)) for name in ("class0", "class1"))
+    assert one.fingerprint != other.fingerprint
+    a, b = (score_in_memory(Tracin(), table_of(WORLD), g).column("tracin.score").to_numpy() for g in (one, other))
+    mine = np.array(WORLD.pool.column("label").to_pylist()) == "class0"
+    assert a[mine].mean() > b[mine].mean()
+    none = score_in_memory(Tracin(), table_of(WORLD), goal(np.zeros(label.size)))
+    assert none.column("tracin.score").null_count == WORLD.pool.count

@@ -209,3 +209,19 @@ def test_a_language_models_sketched_gradients_keep_their_inner_products() -> Non
     assert np.abs((found - truth) / scale).max() < 0.1  # unbiased: the mean of many sketches is the truth
     alone = np.abs((sketches[0] @ sketches[0].T - truth) / scale)
     assert np.median(alone) < 0.15
+
+
+def test_lengths_of_tiny_errors_do_not_vanish() -> None:
+    errors = np.array([[0.5, -0.5], [2e-4, -2e-4], [1e-6, -1e-6]], np.float32)
+    found = Factored(np.ones((3, 1), np.float16), errors)
+    assert found.lengths == pytest.approx(np.sqrt(2) * errors[:, 0], rel=1e-3)
+    cosines = found.along(found.mean([1.0, 0.0, 0.0])) / found.lengths / found.lengths[0]
+    assert cosines == pytest.approx([1, 1, 1], rel=1e-3)
+
+
+@pytest.mark.parametrize("model", ["encoder", "lm"])
+def test_a_pool_smaller_than_a_batch_still_gives_a_look_at_every_pass(model: str) -> None:
+    pytest.importorskip("torch")
+    pool = LabelNoise(flip=0.1, words=40).build(12, Run()).pool
+    fields: dict[str, Any] = {"model": model, "seeds": 1, "passes": 4, "depth": 1, "vocab": 300, "context": 16}
+    assert Learner(**fields).record(pool, Run()).gold.shape == (1, 4, 12)

@@ -143,7 +143,8 @@ class TablePool(Pool):
 
     @property
     def fingerprint(self) -> str:
-        own = [c for c in ("id", *FIELDS[self.kind], "source") if c in self._table.column_names]
+        names = ("id", *FIELDS[self.kind], "source", "goal", "weight", "meta")
+        own = [c for c in names if c in self._table.column_names]
         return digest([self.kind, *(column_digest(self._table.column(c)) for c in own)])
 
     def fragments(self) -> Sequence[Fragment]:

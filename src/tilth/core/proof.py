@@ -120,7 +120,8 @@ def mixture_losses(
     if isinstance(proof, MixtureProof):
         return proof.mixtures(shares, by, plan, pool, goal, run)
     made = [proof.fingerprint(), plan.fingerprint, goal.fingerprint, run.number("trial"), run.device]
-    made += [by.names, hashlib.sha256(by.index.tobytes()).hexdigest()]
+    made += [by.names, run.varied]
+    made += [hashlib.sha256(np.ascontiguousarray(a).tobytes()).hexdigest() for a in (by.index, plan.sizes)]
     work = [_Mixture(digest([*made, i, row.tolist()]), i, row) for i, row in enumerate(np.asarray(shares, float))]
     return np.stack(run.map(partial(_tried, proof, by, plan, pool, goal, run.alone()), work, label))
 

@@ -128,7 +128,7 @@ class Run:
         `make` gets this run at a place that depends on the key alone, so whoever comes first makes the same. What it
         returns must be picklable; with no folder to share, everybody makes it anew.
         """
-        here = replace(self, place=("shared", key))
+        here = replace(self, place=("shared", key), varied=())
         if self.shared is None:
             return make(here)
         file = self.shared / f"{key}.pkl"

@@ -123,7 +123,7 @@ def _import_piece(folder: Path, work: Path, kind: Kind, strict: bool, piece: _Pi
         if not mark.exists():
             text = render(kind, table)
             about = {
-                "key": digest([len(table), *(column_digest(table.column(c)) for c in ("id",)), _hash(text)]),
+                "key": _contents(table),
                 "count": len(table),
                 "bytes": int(pa.compute.sum(pa.compute.binary_length(text)).as_py() or 0),
                 "source": piece.files.source,
@@ -156,8 +156,9 @@ def _import_piece(folder: Path, work: Path, kind: Kind, strict: bool, piece: _Pi
     return {"fragments": fragments, "quarantine": bad, "files": files}
 
 
-def _hash(text: pa.Array) -> str:
-    return column_digest(pa.chunked_array([text]))
+def _contents(table: pa.Table) -> str:
+    """A function of everything the records hold: labels, answers and what the input had beside them, too."""
+    return digest([len(table), *([name, column_digest(table.column(name))] for name in table.column_names)])
 
 
 def _sha256(path: Path) -> str:
@@ -224,7 +225,7 @@ def _unique_ids(
                 table = table.filter(pa.array(keep_rows))
                 text = render(kind, table)
                 fragments[number] |= {
-                    "key": digest([len(table), column_digest(table.column("id")), _hash(text)]),
+                    "key": _contents(table),
                     "count": len(table),
                     "bytes": int(pa.compute.sum(pa.compute.binary_length(text)).as_py() or 0),
                     "lance": write_fragment(folder, table, kind),

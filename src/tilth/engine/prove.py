@@ -268,6 +268,10 @@ def prove(
     everyone = {**baselines, PLAN: plan}
     trials = Trials(proof, pool, goal, folder, seeds, run, workers)
     weights = goal.weights(goal.holdout).to_numpy()
+    pieces = 2 * seeds  # of half the scale; found out before anything is trained
+    for name, each in everyone.items():
+        for number in range(pieces):
+            _filled(name, each, each.part(number, pieces, run.at("seeds")), pieces)
     outcomes = trials.outcomes(baselines)
     before = power(losses_of(outcomes), weights)
     write_atomic(folder / "before.json", json.dumps({"detectable": before}).encode())
@@ -321,11 +325,7 @@ def _trial(proof: Proof, folder: Path, pool: Pool, goal: Goal, run: Run, seeds: 
     plan = _loaded(path, (path / "plan.json").stat().st_mtime_ns)
     pieces = seeds * 2**trial.halvings  # half the scale is also half the data
     piece = plan.part(trial.seed, pieces, run.at("seeds"))
-    if plan.kept.any() and not piece.kept.any():
-        raise EmptyPlan(
-            f"{trial.name} keeps {int(plan.kept.sum())} records, too few for {pieces} pieces: one of them is empty. "
-            f"State fewer proof.seeds or a larger budget."
-        )
+    _filled(trial.name, plan, piece, pieces)
     here = run.at("trial", trial.seed)
     curve = proof.curve(piece, pool, goal, here) if isinstance(proof, CurveProof) else None
     losses = curve.losses[-1] if curve else proof.trial(piece, pool, goal, here)
@@ -335,6 +335,14 @@ def _trial(proof: Proof, folder: Path, pool: Pool, goal: Goal, run: Run, seeds: 
             f"{int((~np.isfinite(losses)).sum())} not finite for {goal.holdout.count} items ({trial.name})."
         )
     return Outcome(losses, curve)
+
+
+def _filled(name: str, plan: Plan, piece: Plan, pieces: int) -> None:
+    if plan.kept.any() and not piece.kept.any():
+        raise EmptyPlan(
+            f"{name} keeps {int(plan.kept.sum())} records, too few for {pieces} pieces: one of them is empty. "
+            f"State fewer proof.seeds or a larger budget."
+        )
 
 
 def _is_outcome(value: object) -> bool:

@@ -6,6 +6,7 @@ A pool is a folder::
     records.lance/     the records, and one struct column per signal
     quarantine.jsonl   what could not be read, with file, line and reason
     work/              finished pieces of unfinished work, keyed by content; deleted when the work is committed
+    shared/            models that several signals need and one of them trained; may be deleted at any time
     lock               held while somebody writes
 """
 

@@ -62,7 +62,7 @@ class Factored:
             squares = np.bincount(_owners(self.inputs), self.inputs.values.astype(float) ** 2, len(self.inputs))
         else:
             squares = (self.inputs.astype(float) ** 2).sum(1)
-        return np.asarray(np.linalg.norm(self.errors, axis=1) * np.sqrt(squares))
+        return np.asarray(np.linalg.norm(self.errors.astype(np.float64), axis=1) * np.sqrt(squares))
 
     def mean(self, weights: npt.ArrayLike) -> Linear | Floats:
         """See `Gradients`."""

@@ -23,7 +23,6 @@ True
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -38,6 +37,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tilth.core import Pool, Run
 from tilth.core.errors import DataError
 from tilth.core.method import digest
+from tilth.core.pool import column_digest
 from tilth.models.last_layer import Factored, Gradients, Sketched
 from tilth.models.linear import Linear, Rows, encode_labels, epochs
 from tilth.models.tokenizer import Tokenizer
@@ -47,6 +47,8 @@ __all__ = ["Learner", "Recording", "Snapshot", "Told", "labelled"]
 Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
+VERSION: Final = 1
+"""Raised whenever the same fields and pool give another training: it invalidates what is shared."""
 BLOCK: Final = 20_000  # records whose probabilities exist at once
 END: Final = 0  # the id that ends a document
 SAMPLE: Final = 1_500_000  # characters that a tokenizer is trained on
@@ -155,9 +157,8 @@ class Learner(BaseModel):
     def _key(self, pool: Pool, run: Run, seed: int) -> str:
         """What a training depends on: the same for whatever signal asks."""
         fields = self.model_dump(exclude={"seeds"})
-        rows, labels, names, _ = self.subjects(pool)
-        known = hashlib.sha256(rows.tobytes() + labels.tobytes()).hexdigest()
-        return f"learner-{digest([fields, pool.fingerprint, names, known, run.seed, run.device, seed])}"
+        labels = column_digest(pool.column("label")) if self.model != "lm" else ""
+        return f"learner-{digest([VERSION, fields, pool.fingerprint, labels, run.seed, run.device, seed])}"
 
     def _trained(self, pool: Pool, run: Run, number: int) -> Snapshot:
         for i, (model, _) in enumerate(self.passes_of(pool, run)):
@@ -208,8 +209,10 @@ class Learner(BaseModel):
                 made.append((snapshot, (*told, np.sqrt((inputs**2).sum(1) + 1))))
                 return np.zeros(1)
 
-            options = Options(rate=config.rate, batch=self.batch, precision=precision_of("auto", run.device))
+            batch = min(self.batch, len(labels))  # a pass is a step at least, or there would be fewer looks than passes
+            options = Options(rate=config.rate, batch=batch, precision=precision_of("auto", run.device))
             train_classifier(model, encoded, labels, order, options, measure=look, points=self.passes)
+        assert len(made) == self.passes
         return made
 
     def _decoder_passes(self, texts: pa.ChunkedArray, run: Run) -> list[tuple[Snapshot, Told]]:
@@ -242,8 +245,11 @@ class Learner(BaseModel):
                 made.append((_DecoderSnapshot(config, state_of(model), tokenizer), (gold, right, error, size)))
                 return np.zeros(1)
 
-            options = Options(rate=config.rate, batch=self.batch, precision=precision_of("auto", run.device))
-            train_lm(model, Fixed(read, self.batch, run.device), options, measure=look, points=self.passes)
+            batch = max(1, min(self.batch, len(read) // self.passes))  # a pass is a step at least
+            options = Options(rate=config.rate, batch=batch, precision=precision_of("auto", run.device))
+            train_lm(model, Fixed(read, batch, run.device), options, measure=look, points=self.passes)
+        if len(made) < self.passes:
+            raise DataError(f"{len(read)} windows of text are too few for {self.passes} passes; state fewer `passes`.")
         return made
 
 
@@ -276,7 +282,7 @@ class _EncoderSnapshot:
             model.load_state_dict({name: torch.from_numpy(value) for name, value in self.weights.items()})
             inputs, errors = self.outputs(model, self.tokenizer.encode_batch(texts.to_pylist()))
         errors[np.arange(labels.size), labels] -= 1
-        return Factored(inputs.astype(np.float16), errors.astype(np.float16))
+        return Factored(inputs.astype(np.float16), errors)  # errors of sure predictions would be 0 in half precision
 
     def outputs(self, model: Any, encoded: Any) -> tuple[Reals, Reals]:
         """What the last layer reads, (n, width), and the probabilities, (n, classes)."""

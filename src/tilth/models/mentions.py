@@ -1,4 +1,4 @@
-"""Which texts mention which names: a dictionary of phrases, found as words, whatever their case and punctuation.
+"""Which texts mention which names: a dictionary of phrases, found as words, whatever ASCII case and punctuation.
 
 A phrase is a row of words; it is found where a text has these words one after the other, so ``Port-au-Prince`` and
 ``port au prince`` are one phrase, ``art`` is not found in ``part``, and a phrase may reach over the end of a sentence.

@@ -85,7 +85,7 @@ def maps(seen: Recording, skip: int = 0) -> dict[str, npt.NDArray[np.generic]]:
     return {
         "confidence": confidence,
         "variability": variability,
-        "correctness": right.mean((0, 1)),
+        "correctness": known.mean((0, 1)),
         "forgetting": np.where(known.any((0, 1)), falls, np.nan),
         "threshold_closeness": (gold.mean(1) * (1 - gold.mean(1))).mean(0),
         "region": REGIONS[ranks.argmax(0)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
@@ -19,9 +20,9 @@ class El2n(Signal[ById]):
     """Length of the error vector, ``|probabilities - onehot(label)|``, after a few passes, averaged over trainings.
 
     0 is certain and right, the square root of 2 certain and wrong. ``score`` is the mean over the learner's seeds,
-    ``spread`` their standard deviation: where it is large, one training alone says little. High scores are hard
-    records and wrong labels; low ones teach nothing new. To prune, drop the lowest, and where labels are doubtful the
-    very highest first.
+    ``spread`` their standard deviation (null for one seed): where it is large, one training alone says little. High
+    scores are hard records and wrong labels; low ones teach nothing new. To prune, drop the lowest, and where labels
+    are doubtful the very highest first.
 
     With ``learner: {model: lm}`` it is the mean over a text's tokens, and no label is needed. Records without a label
     (or text) get nulls. Cost: that of training the learner, shared with `cartography` and the others.
@@ -60,7 +61,8 @@ class El2n(Signal[ById]):
     def fit(self, pool: Pool, goal: Goal | None, run: Run) -> ById:
         seen = self.learner.record(pool, run)
         error = seen.error[:, min(self.after, self.learner.passes) - 1]
-        return ById.of(pool, seen.rows, {"score": error.mean(0), "spread": error.std(0)})
+        spread = error.std(0) if len(error) > 1 else np.full(error.shape[1], np.nan)
+        return ById.of(pool, seen.rows, {"score": error.mean(0), "spread": spread})
 
     def score(self, batch: pa.RecordBatch, state: ById, run: Run) -> Columns:
         return state.columns(batch.column("id"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
@@ -19,14 +20,15 @@ class Grand(Signal[ById]):
     """Length of the last layer's gradient on a record early in training, averaged over trainings.
 
     The gradient of a softmax layer is the error times the layer's input, so its length is the product of theirs: no
-    backward pass is made. ``score`` is the mean over the learner's seeds, ``spread`` their standard deviation. For the
-    linear learner every text's features have one length, so the score is `el2n` times the square root of 2; it says
-    more with ``learner: {model: encoder}``.
+    backward pass is made. ``score`` is the mean over the learner's seeds, ``spread`` their standard deviation (null for
+    one seed). For the linear learner every text's features have one length, so the score is `el2n` times the square
+    root of 2; it says more with ``learner: {model: encoder}``. With ``learner: {model: lm}`` it is the mean over a
+    text's tokens, no label is needed, and it is `el2n` times a constant again, as hidden states are normed.
 
-    With ``learner: {model: lm}`` it is the mean over a text's tokens, and no label is needed. Records without a label
-    (or text) get nulls. Cost: that of training the learner, shared with `el2n` and the others. Trap: the
-    layers below are left out; and taken at initial weights, where replications found it weak, it says how long a text's
-    features are. Source: Paul et al. 2021, arXiv 2107.07075; the last layer as a stand-in, ours by the closed form.
+    Records without a label (or text) get nulls. Cost: that of training the learner, shared with `el2n` and the others.
+    Trap: the layers below are left out; and taken at initial weights, where replications found it weak, it says how
+    long a text's features are. Source: Paul et al. 2021, arXiv 2107.07075; the last layer as a stand-in, ours by the
+    closed form.
 
     >>> from tilth.core import Run
     >>> from tilth.engine.apply import score_in_memory
@@ -54,7 +56,8 @@ class Grand(Signal[ById]):
         seen = self.learner.record(pool, run)
         at = min(self.after, self.learner.passes) - 1
         length = seen.error[:, at] * seen.size[:, at]
-        return ById.of(pool, seen.rows, {"score": length.mean(0), "spread": length.std(0)})
+        spread = length.std(0) if len(length) > 1 else np.full(length.shape[1], np.nan)
+        return ById.of(pool, seen.rows, {"score": length.mean(0), "spread": spread})
 
     def score(self, batch: pa.RecordBatch, state: ById, run: Run) -> Columns:
         return state.columns(batch.column("id"))

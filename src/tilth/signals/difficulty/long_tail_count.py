@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
 from pydantic import Field
 
@@ -44,8 +45,8 @@ class LongTailCount(Signal[Support]):
 
     A fact is a question of the target with its answer. Documents that mention both a name of the question and the
     answer may state it, and models answer a question the better the more of them there are. Names of a question are its
-    runs of capitalised words, or the target's column `entities` where it has one; the answer is the whole reply up to
-    `longest` words and the names in longer ones, and the column `aliases` adds other spellings. Of several answers the
+    runs of capitalised words, or the target's field `entities` where it has one; the answer is the whole reply up to
+    `longest` words and the names in longer ones, and the field `aliases` adds other spellings. Of several answers the
     one in most documents counts; of several names of the question the one that meets it most often.
 
     `facts` is the number of questions whose fact the document may state; `rarest` is the smallest count of documents
@@ -127,8 +128,10 @@ _Sides = tuple[list[str], list[str]]
 
 def _asked(target: Pool) -> Iterable[tuple[str, str, Iterable[str] | None, Iterable[str]]]:
     """Question, reply, the question's entities where the target states them, and further spellings of the answer."""
-    more = [c for c in ("entities", "aliases") if c in target.schema.names]
+    more = [c for c in ("entities", "aliases", "meta") if c in target.schema.names]
     for row in target.table(["messages", *more]).to_pylist():
+        kept = orjson.loads(row["meta"]) if row.get("meta") else {}  # where the import keeps what it does not know
+        row = {**row, **{name: kept[name] for name in ("entities", "aliases") if name in kept}}
         said: dict[str, str] = {turn["role"]: turn["content"] or "" for turn in row["messages"] or ()}
         yield said.get("user", ""), said.get("assistant", ""), row.get("entities"), row.get("aliases") or ()
 

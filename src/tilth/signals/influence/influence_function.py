@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from tilth.core import Columns, Goal, Pool, Run, Signal
-from tilth.core.errors import UsageError
+from tilth.core.errors import DataError, UsageError
 from tilth.models.learner import labelled
 from tilth.models.linear import Linear, Rows, solve
 from tilth.signals._by_id import ById
@@ -98,7 +98,12 @@ class InfluenceFunction(Signal[ById]):
         target = y.T @ (model.errors(theirs, wanted) * (weights / weights.sum())[:, None])
         size = shape[0] * classes
         operator = LinearOperator((size, size), matvec=hessian, dtype=np.float64)
-        found, _ = cg(operator, np.asarray(target).ravel(), rtol=self.tolerance, maxiter=self.steps)
+        found, unfinished = cg(operator, np.asarray(target).ravel(), rtol=self.tolerance, maxiter=self.steps)
+        if unfinished:
+            raise DataError(
+                f"influence_function did not solve its equations in {self.steps} steps. Raise `l2`, which makes them "
+                f"easier, or `steps`."
+            )
         return np.asarray((model.errors(rows, labels) * (x @ found.reshape(shape))).sum(1) / n)
 
 

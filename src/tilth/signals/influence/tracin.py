@@ -61,7 +61,7 @@ class Tracin(Signal[ById]):
         rows, _, names, _ = self.learner.subjects(pool)
         texts, labels, weights = target_of(goal, names, self.learner.longest)
         score, cosine = np.zeros(rows.size), np.zeros(rows.size)
-        if not rows.size or not weights.size:
+        if not rows.size or not weights.sum():
             return ById.of(pool, rows[:0], {"score": score[:0], "cosine": cosine[:0]})
         self.learner.record(pool, run)  # trains on all processes what the checkpoints are of
         for number in run.track(range(self.learner.passes), "tracin: checkpoints"):
