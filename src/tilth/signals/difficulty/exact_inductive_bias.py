@@ -21,8 +21,8 @@ class ExactInductiveBias(Signal[dict[str, dict[str, Any]]]):
     """Bits a source's labels need beyond what its examples say, for linear models of words with Gaussian weights.
 
     Of all such models that fit the training records, which share errs at most `error` on unseen ones? The bits are
-    -log2 of that share: 0 when every fit generalises, many when one must know beforehand. Errors are squared distances of
-    the outputs from the labels (one output a class), as a share of what always answering with the mean gives. The
+    -log2 of that share: 0 when every fit generalises, many when one must know beforehand. Errors are squared distances
+    of the outputs from the labels (one output a class), as a share of what always answering with the mean gives. The
     share of models is computed exactly, also far below what sampling could see (`models.inductive_bias.exact_bits`).
 
     Like `inductive_bias` it belongs to a set, so every record of a source has its source's number. A source is cut at
