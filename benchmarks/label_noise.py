@@ -3,9 +3,9 @@
     python benchmarks/label_noise.py --data ../shared/data     # cleanlab is compared where it is installed
 
 A tenth of the labels of CLINC150, SUBJ and TREC are changed to another class at random. Printed for every signal: the
-area under the ROC curve, 0.5 being chance, mean of the seeds of the flips; seconds; and how many of the records that the
-confident joint names are wrong. cleanlab gets the same out-of-fold probabilities. Then the tweets whose annotators' votes
-are known: rank correlation of each signal with their disagreement, with its 95 % interval.
+area under the ROC curve, 0.5 being chance, mean of the seeds of the flips; seconds; and how many of the records that
+the confident joint names are wrong. cleanlab gets the same out-of-fold probabilities. Then the tweets whose annotators'
+votes are known: rank correlation of each signal with their disagreement, with its 95 % interval.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def table(rows: Sequence[tuple[str, str]]) -> TablePool:
 
 
 def mixtures(count: int, sources: int) -> Floats:
-    """From nearly pure to nearly equal; none asks for more than three fifths, which is a source one and a half times."""
+    """From nearly pure to nearly equal; none has more than three fifths of a source, which is then read 1.5 times."""
     rng = Run().rng("fidelity", "mixtures")
     found: list[Floats] = []
     while len(found) < count:

@@ -17,7 +17,7 @@ from tilth.kernels.hashing import hash_strings
 from tilth.kernels.perplexity import WordModel
 from tilth.signals.quality.tokens import sample_texts
 
-__all__ = ["Perplexity"]
+__all__ = ["Perplexity", "half"]
 
 
 class Perplexity(Signal[tuple[WordModel, ...]]):
@@ -67,15 +67,15 @@ class Perplexity(Signal[tuple[WordModel, ...]]):
             raise UsageError("perplexity learns from the goal's target; state a goal, or choose train: pool.")
         side = goal.target if self.train == "target" and goal is not None else pool
         texts = pa.array(sample_texts(side, int(self.sample_mb * 1e6), run.at("perplexity")), pa.string())
-        parts = [texts] if self.train == "target" else [texts.filter(pa.array(_half(texts) != h)) for h in (0, 1)]
+        parts = [texts] if self.train == "target" else [texts.filter(pa.array(half(texts) != h)) for h in (0, 1)]
         return tuple(WordModel.of(part, self.order, self.discount) for part in parts)
 
     def score(self, batch: pa.RecordBatch, state: tuple[WordModel, ...], run: Run) -> Columns:
         texts = pc.fill_null(batch.column("text"), "")
         bits, tokens = np.zeros(len(texts)), np.zeros(len(texts), np.int32)
-        half = _half(texts) if len(state) > 1 else np.zeros(len(texts), np.int64)
+        side = half(texts) if len(state) > 1 else np.zeros(len(texts), np.int64)
         for h, model in enumerate(state):
-            rows = np.flatnonzero(half == h)
+            rows = np.flatnonzero(side == h)
             bits[rows], tokens[rows] = model.bits(texts.take(pa.array(rows)))
         size = pc.binary_length(texts).to_numpy(zero_copy_only=False)
         # A text without words has no perplexity; 0 would rank it as the best there is.
@@ -86,6 +86,6 @@ class Perplexity(Signal[tuple[WordModel, ...]]):
         }
 
 
-def _half(texts: pa.Array) -> npt.NDArray[np.int64]:
+def half(texts: pa.Array) -> npt.NDArray[np.int64]:
     """0 or 1 by how the text begins, as only its beginning may have been sampled."""
     return (hash_strings(pc.utf8_slice_codeunits(texts, 0, 1000)) & np.uint64(1)).astype(np.int64)
