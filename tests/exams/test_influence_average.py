@@ -33,11 +33,11 @@ def test_planted_noise_has_the_least_and_length_does_not_decide() -> None:
     words = [f"w{i}" for i in range(60)]
     texts = []
     for i in range(300):
-        n = int(rng.integers(10, 40))
+        n, first = int(rng.integers(10, 40)), int(rng.integers(60))
         if i % 6 == 0:
             texts.append("".join(rng.choice([*"qxzjk "], 4 * n)))
         else:
-            texts.append(" ".join(words[(int(rng.integers(60)) + j) % 60] for j in range(n)))
+            texts.append(" ".join(words[(first + j) % 60] for j in range(n)))
     noise = np.arange(300) % 6 == 0
     pool = TablePool(pa.table({"id": [str(i) for i in range(300)], "text": texts, "source": ["a"] * 300}))
     learner = Learner(model="lm", seeds=1, passes=4, depth=1, vocab=300, tokens=20_000, batch=4)

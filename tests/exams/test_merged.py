@@ -243,7 +243,7 @@ def test_regmix_finds_the_planted_mixture_with_it(world: World) -> None:
     start = Plan.everything(world.pool, world.goal.budget)
     policy = RegMix(trials=32, cap=8, proof=PROOF)
     plan = policy.revise(start, world.pool, world.goal.blind(), Run())
-    assert PROBE.grade(world, plan) > 0.8, "equal shares score 0.6"
+    assert PROBE.grade(world, plan) > 0.75, "equal shares score 0.6"
     assert plan.decisions[-1].details["rank_agreement"] > 0.7
 
 
