@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +12,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import orjson
-from torch import Tensor
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from tilth.core import Run
 from tilth.core.errors import UsageError
@@ -22,17 +24,20 @@ from tilth.models.batches import reading_order, windows, windows_to_score
 from tilth.models.dialogues import Dialogues
 from tilth.models.feeds import Fixed
 from tilth.models.optim import Options
-from tilth.models.train import Trained, generator, record_losses, train_examples, train_lm
-from tilth.models.transformer import Config, Decoder, build, generate
+from tilth.models.train import Trained, descend, generator, record_losses, train_examples, train_lm
+from tilth.models.transformer import Config, Decoder, build, generate, rotations
 from tilth.models.tune import Texts, answer_log_probs
 
 __all__ = [
     "CHARACTERS",
     "WORDS",
+    "Reader",
     "Vocab",
     "answers",
     "asked",
     "decoder",
+    "labels",
+    "learn",
     "losses",
     "mean",
     "order",
@@ -167,6 +172,44 @@ def records(data: Path | None, *files: str) -> list[list[dict[str, Any]]]:
             f"{', '.join(f'{name}.jsonl.zst' for name in files)} in it, one JSON object per line."
         )
     return [[orjson.loads(line) for _, line, _ in lines(blocks(path))] for path in paths if path is not None]
+
+
+class Reader(nn.Module):
+    """A decoder that reads a vector at each place and scores the labels there, for learning within a sequence."""
+
+    def __init__(self, depth: int, size: int, classes: int, context: int, run: Run) -> None:
+        super().__init__()
+        self.decoder = decoder(depth, classes, context, run)
+        self.inward = nn.Linear(size, self.decoder.config.width, bias=False)
+        with torch.no_grad():
+            self.inward.weight.normal_(0.0, size**-0.5, generator=generator(run.rng("inward")))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, size) vectors to (B, T, classes) scores."""
+        turn = rotations(torch.arange(x.shape[1]), self.decoder.config)
+        return self.decoder.logits(self.decoder._hidden(self.inward(x), turn, None, None))
+
+
+Batches = Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]
+
+
+def learn(model: Reader, batches: Batches, steps: int, options: Options) -> Floats:
+    """Train a `Reader` to tell the label of every place, a batch of vectors and labels a step; the steps' losses."""
+
+    def loss_of(step: int) -> Tensor:
+        del step
+        x, y = next(batches)
+        return F.cross_entropy(model(torch.from_numpy(x)).flatten(0, 1), torch.from_numpy(y).flatten())
+
+    return descend(model, loss_of, steps, options)
+
+
+@torch.no_grad()
+def labels(model: Reader, x: npt.NDArray[np.float32], batch: int = 256) -> npt.NDArray[np.int64]:
+    """The likeliest label at every place of every sequence."""
+    model.eval()
+    parts = [model(torch.from_numpy(x[i : i + batch])).argmax(-1).numpy() for i in range(0, len(x), batch)]
+    return np.concatenate(parts).astype(np.int64)
 
 
 def mean(values: npt.ArrayLike) -> tuple[float, float, float]:
