@@ -47,7 +47,7 @@ class Irt(Signal[Rated]):
     Cost: under a second for 2,000 records and 200 systems. Trap: relatives (checkpoints of one model) are not
     independent, and errors are then too small; difficulty is for these systems and need not be what people find hard;
     guessing is not modelled, so multiple choice looks easier than it is. Sources: Rasch 1960; Birnbaum 1968; for
-    training data, "Revisiting Generalization Across Difficulty Levels: It's Not So Easy".
+    training data, Kordi et al. 2025, arXiv 2511.21692.
 
     >>> import orjson
     >>> from scipy.stats import spearmanr
