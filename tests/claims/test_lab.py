@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from tilth.core import Run
@@ -71,3 +73,25 @@ def test_the_interval_is_students() -> None:
         "holds": "-",
     }
     assert lab.spread([0.25]) == "0.250"  # one seed has no interval
+
+
+def test_a_reader_learns_and_never_looks_ahead() -> None:
+    rng = np.random.default_rng(0)
+
+    def batches() -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
+        while True:
+            x = rng.normal(size=(16, 5, 3)).astype(np.float32)
+            yield x, (x.cumsum(1)[:, :, 0] > 0).astype(np.int64)  # asks for all places so far
+
+    reader = lab.Reader(1, 3, 2, 5, Run())
+    before = next(batches())
+    found = lab.learn(reader, batches(), 100, Options(rate=3e-3, batch=16))
+    assert found.shape == (100,)
+    assert found[-20:].mean() < found[:5].mean() / 1.5
+    x, y = before
+    said = lab.labels(reader, x, batch=3)
+    assert said.shape == y.shape
+    assert (said == y).mean() >= 0.8
+    other = x.copy()
+    other[:, 3:] = 9
+    assert np.array_equal(lab.labels(reader, other)[:, :3], said[:, :3])
