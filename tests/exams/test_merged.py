@@ -241,9 +241,10 @@ def test_a_small_source_is_read_again_but_not_for_ever() -> None:
 def test_regmix_finds_the_planted_mixture_with_it(world: World) -> None:
     assert world.goal is not None
     start = Plan.everything(world.pool, world.goal.budget)
-    policy = RegMix(trials=32, cap=8, proof=PROOF)
+    exact = PROOF.model_copy(update={"precision": "float32"})  # the same on any processor
+    policy = RegMix(trials=32, cap=8, proof=exact)
     plan = policy.revise(start, world.pool, world.goal.blind(), Run())
-    assert PROBE.grade(world, plan) > 0.75, "equal shares score 0.6"
+    assert PROBE.grade(world, plan) > 0.8, "equal shares score 0.6"
     assert plan.decisions[-1].details["rank_agreement"] > 0.7
 
 
