@@ -13,7 +13,7 @@ import pyarrow as pa
 from tilth.core import Pool
 from tilth.kernels.hashing import hash_strings
 
-__all__ = ["ById"]
+__all__ = ["ById", "over_seeds"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,12 @@ class ById:
             name: _nulled(v[at] if len(v) else np.zeros((keys.size, *v.shape[1:]), v.dtype), known)
             for name, v in self.values.items()
         }
+
+
+def over_seeds(values: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+    """``score`` and ``spread``, mean and standard deviation of (seeds, n) numbers; one seed has no spread."""
+    spread = values.std(0) if len(values) > 1 else np.full(values.shape[1], np.nan)
+    return {"score": values.mean(0), "spread": spread}
 
 
 def _nulled(values: npt.NDArray[Any], known: npt.NDArray[np.bool_]) -> pa.Array:

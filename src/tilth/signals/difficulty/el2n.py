@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
 from tilth.core import Columns, Goal, Pool, Run, Signal
 from tilth.models.learner import Learner
-from tilth.signals._by_id import ById
+from tilth.signals._by_id import ById, over_seeds
 
 __all__ = ["El2n"]
 
@@ -61,8 +60,7 @@ class El2n(Signal[ById]):
     def fit(self, pool: Pool, goal: Goal | None, run: Run) -> ById:
         seen = self.learner.record(pool, run)
         error = seen.error[:, min(self.after, self.learner.passes) - 1]
-        spread = error.std(0) if len(error) > 1 else np.full(error.shape[1], np.nan)
-        return ById.of(pool, seen.rows, {"score": error.mean(0), "spread": spread})
+        return ById.of(pool, seen.rows, over_seeds(error))
 
     def score(self, batch: pa.RecordBatch, state: ById, run: Run) -> Columns:
         return state.columns(batch.column("id"))
