@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 
 from tilth.build import Build
-from tilth.core import Budget, Goal, Losses, Plan, Pool, Run
+from tilth.core import Budget, Goal, Losses, Plan, Pool, Run, TablePool
 from tilth.core.errors import MissingExtra
 from tilth.engine.local import Workers
 from tilth.estimate import trial_seconds
+from tilth.models.learner import Learner
+from tilth.probes.label_noise import LabelNoise
 from tilth.probes.planted_mixture import PlantedMixture
 from tilth.proofs.ngram import Ngram
 from tilth.recipe import parse
@@ -156,6 +158,39 @@ def test_a_dry_run_tells_and_runs_nothing(built: Path) -> None:
     assert told["disk_mb"] >= 1
     assert told["untimed"] == {}
     assert not (built / "build/dry").exists()
+
+
+LABELLED = """
+sources: {rows: rows.jsonl}
+signals:
+  - {use: cartography, learner: {seeds: 2, passes: 3}}
+  - {use: el2n, learner: {seeds: 2, passes: 3}}
+"""
+
+
+def test_a_dry_run_says_what_is_trained_and_counts_a_shared_training_once(tmp_path: Path) -> None:
+    pool = LabelNoise(flip=0.1).build(3000, Run()).pool
+    rows = pool.table(["id", "text", "label"]).to_pylist()
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "recipe.yaml").write_text(LABELLED)
+    told = run(tmp_path, "score", "recipe.yaml", "--dry-run")
+    assert [name for name in told["steps"] if name.startswith("train ")] == ["train 2 linear models, 3 passes each"]
+    assert told["untimed"] == {}
+    apart = ["signals.1.learner.passes=4"]
+    told = run(tmp_path, "score", "recipe.yaml", "--dry-run", *apart)
+    assert "train 2 linear models, 4 passes each" in told["steps"]
+    assert not (tmp_path / "build").exists()
+
+
+def test_what_a_training_keeps_on_disk_is_foretold(tmp_path: Path) -> None:
+    pool = LabelNoise(flip=0.1).build(3000, Run()).pool
+    learner = Learner(seeds=2, passes=3)
+    whole = replace(Run(), shared=tmp_path / "whole")
+    learner.record(pool, whole)
+    kept = sum(file.stat().st_size for file in (tmp_path / "whole").iterdir())
+    part = TablePool(pool.table(pool.schema.names).slice(0, 300), pool.kind)
+    _, foretold = learner.forecast(part, 10.0, replace(Run(), shared=tmp_path / "part"))
+    assert foretold == pytest.approx(kept, rel=0.3)
 
 
 def test_a_dry_run_tries_a_dear_proof_at_small_scales_only(monkeypatch: pytest.MonkeyPatch) -> None:

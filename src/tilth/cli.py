@@ -226,13 +226,23 @@ def score(
     workers: Processes = CORES,
     device: Device = "cpu",
     wait: Wait = 0.0,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Compute the recipe's signals; each becomes a column of the pool.
 
+    Signals that watch the same training share it; `--dry-run` says what is trained, how long it takes and what it
+    keeps on disk.
+
     Example: tilth score recipe.yaml
     """
     job = _build(recipe, overrides, out, workers, wait=wait, device=device)
+    if dry_run:
+        from tilth.estimate import estimate
+
+        forecast = estimate(job, prove=False)
+        _emit(forecast.as_dict(), as_json, forecast.text())
+        return
     with job.session():
         pool = job.pool
     columns = {name: list(signal.makes) for name, signal in job.signals.items()}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,7 +22,8 @@ from tilth.core.pool import Pool, TablePool
 from tilth.core.proof import Proof
 from tilth.core.records import render, schema
 from tilth.core.run import Run
-from tilth.engine.apply import score_in_memory
+from tilth.core.signal import Training
+from tilth.engine.apply import SMALL, score_in_memory
 from tilth.engine.prove import reason
 from tilth.io.importer import chunks
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Forecast", "estimate", "trial_seconds"]
 
 SAMPLE = 256 << 10  # bytes of text read of each source
+FEW = 96 << 10  # bytes of text on which trainings are tried
 PROCESS_MB = 350  # a process with Lance, Arrow and the kernels loaded
 FRAGMENT_MB = 4 * 32  # a fragment's text, its scores and what reading holds
 RECORD_BYTES = 160  # ids, plan and state per record in the main process
@@ -64,12 +68,12 @@ class Forecast:
 
     def text(self) -> str:
         """For people."""
-        steps = ", ".join(f"{name} {minutes:.1f}" for name, minutes in self.steps.items())
+        steps = ", ".join(f"{name} {_duration(minutes)}" for name, minutes in self.steps.items())
         tokens = "" if self.tokens is None else f", about {self.tokens:,} tokens; the plan reads {self.plan_tokens:,}"
         scaled = f"the proof's time from trials of up to 1/{1 / self.proof_scale:.0f} of its scale, to about twice it\n"
         return (
             f"pool     about {self.records:,} records, {self.text_mb:,.0f} MB of text{tokens}\n"
-            f"time     about {self.minutes:.1f} minutes ({steps})\n"
+            f"time     about {_duration(self.minutes)} ({steps})\n"
             f"memory   about {self.peak_memory_mb:,} MB at most, all processes together\n"
             f"disk     about {self.disk_mb:,} MB under the output folder\n"
             f"nothing was run; estimates come from a sample of each source and are good to about a factor of 1.5"
@@ -78,10 +82,17 @@ class Forecast:
         )
 
 
-def estimate(job: Build, policies: Mapping[str, Policy] | None = None, trials: float = 0.0) -> Forecast:
+def _duration(minutes: float) -> str:
+    return f"{minutes:.1f} min" if minutes >= 1 else f"{minutes * 60:.1f} s"
+
+
+def estimate(
+    job: Build, policies: Mapping[str, Policy] | None = None, trials: float = 0.0, prove: bool = True
+) -> Forecast:
     """Read a sample of each source, time each step on it and scale up.
 
     Args:
+        prove: whether the proof and the exports are part of it, or the signals only.
         policies: candidates of a tournament, each of which is planned and tried in place of the recipe's plan.
         trials: how many trials of full scale the tournament costs per seed.
     """
@@ -97,25 +108,47 @@ def estimate(job: Build, policies: Mapping[str, Policy] | None = None, trials: f
     sample_bytes = sum(pc.sum(pc.binary_length(render(job.kind, t))).as_py() or 0 for t in tables)
     scale = text_bytes / max(sample_bytes, 1)
     workers = job.workers.count
+    at_once = workers if text_bytes >= SMALL else 1
     steps = {"import": text_bytes / 1e6 / IMPORT_MB_S / workers / 60}
-    column_bytes = 0
+    column_bytes = kept_bytes = 0.0
     untimed: dict[str, str] = {}
-    run = Run(seed=job.recipe.seed)
+    run = Run(seed=job.recipe.seed, device=job.device)
+    models: dict[Training, str] = {}  # what is trained, once whoever asks -> the step's name
     for name, signal in job.signals.items():
         if not all(c in sample.column_names() for c in signal.needs):
             continue
+        part, times = sample, scale
+        if signal.training:  # models are tried small and on few records
+            rows = _few(sample, run)
+            part = TablePool(sample.table(sample.schema.names).take(pa.array(rows)), job.kind)
+            times = scale * sample.count / rows.size
         try:
-            score_in_memory(signal, sample, job.goal, run)  # compiles kernels and fills caches
+            with tempfile.TemporaryDirectory() as folder:
+                here = replace(run, shared=Path(folder))
+                for learner in signal.training.values():
+                    learner.forecast(part, times, run)  # imports, compiles kernels
+                    seconds, kept = learner.forecast(part, times, here)
+                    if learner not in models:
+                        models[learner] = f"train {learner.told}" + " again" * (f"train {learner.told}" in steps)
+                        steps[models[learner]] = seconds / at_once / 60
+                        kept_bytes += kept
+                small = signal.model_copy(update={field: value.small() for field, value in signal.training.items()})
+                score_in_memory(small, part, job.goal, here)  # compiles kernels and fills caches
+                began = time.monotonic()
+                made = score_in_memory(small, part, job.goal, here)
+                took = time.monotonic() - began
         except Exception as error:  # the build leaves such a signal out too, and says so
             if job.must_have(name):
                 raise
             untimed[name] = reason(error)
             continue
-        began = time.monotonic()
-        made = score_in_memory(signal, sample, job.goal, run)
-        steps[name] = (time.monotonic() - began) * scale / workers / 60
+        steps[name] = took * times / (1 if signal.training else at_once) / 60
         column = made.table([signal.name()]).column(0)
-        column_bytes += column.nbytes
+        column_bytes += column.nbytes * times
+        if part is not sample:  # the other records' values are unknown
+            place = np.full(sample.count, -1)
+            place[rows] = np.arange(rows.size)
+            column = column.take(pa.array(place, mask=place < 0))
         sample = sample.with_column(name, column)
     tokens = plan_tokens = None
     if job.goal is not None and job.goal.budget.unit == "tokens":
@@ -123,7 +156,7 @@ def estimate(job: Build, policies: Mapping[str, Policy] | None = None, trials: f
         tokens = round(count * scale)
         plan_tokens = min(job.goal.budget.amount, tokens * 4)
     proof_scale = 1.0
-    if job.proof is not None and job.goal is not None and job.recipe.proof is not None:
+    if prove and job.proof is not None and job.goal is not None and job.recipe.proof is not None:
         plan = Plan.everything(sample, job.goal.budget)
         once, proof_scale = trial_seconds(job.proof, plan, sample, job.goal, job.recipe.proof.seeds, run)
         # Every plan is tried at full and at half scale, and a trial of half the scale costs half.
@@ -134,8 +167,8 @@ def estimate(job: Build, policies: Mapping[str, Policy] | None = None, trials: f
                 steps[f"plan of {name}"] = _planning(policy, plan, sample, job) * scale / 60
             except Exception as error:  # the tournament names such a policy and goes on without it
                 untimed[f"plan of {name}"] = reason(error)
-    exports = (plan_tokens or 0) / max(tokens or 1, 1) * text_bytes * len(job.recipe.export)
-    disk = text_bytes + column_bytes * scale + exports
+    exports = (plan_tokens or 0) / max(tokens or 1, 1) * text_bytes * len(job.recipe.export) * prove
+    disk = text_bytes + column_bytes + kept_bytes + exports
     memory = PROCESS_MB * (1 + workers) + FRAGMENT_MB * workers + RECORD_BYTES * records / 1e6
     return Forecast(
         records=round(records),
@@ -185,6 +218,13 @@ def trial_seconds(proof: Proof, plan: Plan, pool: Pool, goal: Goal, seeds: int, 
         return times[0] / scales[0], scales[0]
     slope = max(times[-1] - times[0], 0.0) / (scales[-1] - scales[0])
     return min(times[-1] + slope * (1 - scales[-1]), times[-1] / scales[-1]), scales[-1]
+
+
+def _few(sample: TablePool, run: Run) -> npt.NDArray[np.int64]:
+    """Records at random, in the sample's order, of `FEW` bytes of text together."""
+    order = run.rng("few").permutation(sample.count)
+    size = pc.fill_null(pc.binary_length(sample.column("text")), 0).to_numpy()[order]
+    return np.sort(order[: max(2, int(np.searchsorted(np.cumsum(size), FEW)))])
 
 
 def _planning(policy: Policy, plan: Plan, sample: TablePool, job: Build) -> float:

@@ -9,7 +9,7 @@ from tilth.core.probe import Probe, World
 from tilth.core.proof import Curve, CurveProof, Losses, MixtureProof, Proof, mixture_losses
 from tilth.core.records import KINDS, Kind, Record
 from tilth.core.run import Run
-from tilth.core.signal import Columns, PureSignal, Signal
+from tilth.core.signal import Columns, PureSignal, Signal, Training
 from tilth.core.transform import Transform
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Run",
     "Signal",
     "TablePool",
+    "Training",
     "Transform",
     "World",
     "groups",

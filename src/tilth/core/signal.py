@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Generic, Literal, TypeVar, final
+from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar, final, runtime_checkable
 
 import pyarrow as pa
 
@@ -14,11 +14,26 @@ from tilth.core.pool import Pool
 from tilth.core.records import KINDS, Kind
 from tilth.core.run import Run
 
-__all__ = ["Columns", "PureSignal", "Signal"]
+__all__ = ["Columns", "PureSignal", "Signal", "Training"]
 
 S = TypeVar("S")
 Columns = Mapping[str, Any]
 """Output name -> one value per record of the batch (numpy array, Arrow array or list)."""
+
+
+@runtime_checkable
+class Training(Protocol):
+    """The value of a signal's field that says what is trained for it; signals with equal ones share one training."""
+
+    @property
+    def told(self) -> str:
+        """What is trained, in a few words."""
+
+    def small(self) -> Self:
+        """The same, cheap enough to be tried on a few hundred records before a build."""
+
+    def forecast(self, sample: Pool, scale: float, run: Run) -> tuple[float, float]:
+        """Seconds of one process and bytes kept in `run.shared` for `scale` times the sample; `small` is run on it."""
 
 
 class Signal(Method, Generic[S]):
@@ -33,6 +48,12 @@ class Signal(Method, Generic[S]):
 
     target_kinds: ClassVar[tuple[Kind, ...]] = KINDS
     """Kinds of records a target may be of, for `fit` to learn from it."""
+
+    @property
+    def training(self) -> Mapping[str, Training]:
+        """Field -> what is trained for this signal."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: value for name, value in values.items() if isinstance(value, Training)}
 
     @property
     @abstractmethod

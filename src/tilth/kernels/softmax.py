@@ -1,4 +1,4 @@
-"""Loops of softmax regression on sparse rows: logits, one pass of AdaGrad, the objective and its gradient."""
+"""Loops of softmax regression on sparse rows: logits and their transpose, one pass of AdaGrad, the objective and its gradient."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-__all__ = ["epoch", "logits", "objective"]
+__all__ = ["epoch", "logits", "objective", "products"]
 
 Ints = npt.NDArray[np.int64]
 Places = npt.NDArray[np.int32]
@@ -26,6 +26,17 @@ def logits(indptr: Ints, indices: Places, values: Reals, place: Places, table: R
             if row >= 0:
                 for c in range(classes):
                     out[i, c] += values[j] * table[row, c]
+
+
+@njit(cache=True, nogil=True)
+def products(indptr: Ints, indices: Places, values: Reals, place: Places, errors: Floats, total: Reals) -> None:
+    """Add every row's features times its errors (n, classes) to `total`; the transpose of `logits`."""
+    classes = errors.shape[1]
+    for i in range(indptr.size - 1):
+        for j in range(indptr[i], indptr[i + 1]):
+            row = place[indices[j]]
+            for c in range(classes):
+                total[row, c] += np.float32(values[j] * errors[i, c])
 
 
 @njit(cache=True, nogil=True)

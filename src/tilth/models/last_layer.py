@@ -24,6 +24,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tilth.kernels import softmax
 from tilth.models.linear import Linear, Rows
 
 __all__ = ["Factored", "Gradients", "Sketched"]
@@ -67,7 +68,7 @@ class Factored:
     def mean(self, weights: npt.ArrayLike) -> Linear | Floats:
         """See `Gradients`."""
         share = _shares(weights)
-        errors = self.errors * share[:, None]
+        errors = np.asarray(self.errors * share[:, None], np.float64)
         if not isinstance(self.inputs, Rows):
             return np.asarray(self.inputs.T.astype(float) @ errors)
         rows = self.inputs
@@ -75,10 +76,7 @@ class Factored:
         occurs[rows.indices] = True
         place = np.where(occurs, np.cumsum(occurs) - 1, -1).astype(np.int32)
         total = np.zeros((int(occurs.sum()), self.errors.shape[1]), np.float32)
-        owners = _owners(rows)
-        for start in range(0, owners.size, 1 << 16):  # some at a time: a product for every n-gram would be large
-            part = slice(start, start + (1 << 16))
-            np.add.at(total, place[rows.indices[part]], rows.values[part, None] * errors[owners[part]])
+        softmax.products(rows.indptr, rows.indices, rows.values, place, errors, total)
         return Linear(place, total, np.zeros(self.errors.shape[1], np.float32))
 
     def along(self, direction: Linear | Floats) -> Floats:

@@ -23,10 +23,12 @@ True
 
 from __future__ import annotations
 
+import pickle
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +54,7 @@ VERSION: Final = 1
 BLOCK: Final = 20_000  # records whose probabilities exist at once
 END: Final = 0  # the id that ends a document
 SAMPLE: Final = 1_500_000  # characters that a tokenizer is trained on
+FEW: Final = 20_000  # tokens that a language model reads in a pass when only its time is asked for
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,32 @@ class Learner(BaseModel):
     batch: int = Field(32, ge=1, le=1024, description="transformers: texts or windows of a step")
     tokens: int = Field(300_000, ge=1000, description="lm: tokens of a pass; records beyond are judged, not read")
     longest: int = Field(1000, ge=16, description="lm: characters of a record that are read and judged")
+
+    @property
+    def told(self) -> str:
+        """Such as ``5 linear models, 6 passes each``."""
+        return f"{self.seeds} {self.model} model{'s' * (self.seeds > 1)}, {self.passes} passes each"
+
+    def small(self) -> Self:
+        """One seed; of a language model's text no more than a few steps are read."""
+        return self.model_copy(update={"seeds": 1, "tokens": min(self.tokens, FEW)})
+
+    def forecast(self, sample: Pool, scale: float, run: Run) -> tuple[float, float]:
+        """Seconds of one process and bytes kept for `scale` times the sample's records; `small` is run on the sample.
+
+        Judging, and a classifier's learning, take time in proportion to the records. A language model learns from a
+        stated number of tokens, so that part is told from judging by a run that reads next to nothing.
+        """
+        small, seconds = self.small(), []
+        for learner in (small, small.model_copy(update={"tokens": 1000})) if self.model == "lm" else (small,):
+            began = time.monotonic()
+            rows = learner.record(sample, run).rows.size
+            seconds.append(time.monotonic() - began)
+        learnt = scale if self.model != "lm" else min(self.tokens / small.tokens, scale)
+        taken = seconds[-1] * scale + (seconds[0] - seconds[-1]) * learnt
+        model = len(pickle.dumps(small.snapshot(0, sample, run), protocol=5)) if rows else 0
+        kept = 16.0 * self.seeds * self.passes * rows * scale + self.passes * model
+        return taken * self.seeds, kept
 
     @property
     def needs(self) -> tuple[str, ...]:
