@@ -160,6 +160,25 @@ def test_a_dry_run_tells_and_runs_nothing(built: Path) -> None:
     assert not (built / "build/dry").exists()
 
 
+def test_limits_hold_in_the_plan_and_are_checked_first(built: Path) -> None:
+    words = ["plan", "recipe.yaml", "--out", "build/limits"]
+    told = run(built, *words, "goal.limits={floor: {law: 0.6}, repeats: 3}")
+    assert told["realised"]["law"] >= 0.59
+    assert told["limits"] == {"repeats": 3.0, "floor": {"law": 0.6}}
+    told = run(built, *words, "goal.limits.licenses=[public-domain]")
+    dropped = next(d for d in told["decisions"] if d["policy"] == {"use": "limits"})
+    assert 0 < dropped["records"][1] < dropped["records"][0]
+    for wrong, says in (
+        ("goal.limits.floor={lawn: 0.1}", "'lawn', which is none of the sources"),
+        ("goal.limits.ceilling={law: 0.1}", "Did you mean 'ceiling'?"),
+        ("goal.limits.licenses=[nobodys]", "allows nobodys, and the pool's records have"),
+        ("goal.limits.ceiling={law: 0.1, health: 0.1, science: 0.1}", "no more than 30.0%"),
+    ):
+        done = tilth(*words, wrong, cwd=built)
+        assert done.returncode == 2, done.stderr
+        assert says in done.stderr
+
+
 LABELLED = """
 sources: {rows: rows.jsonl}
 signals:

@@ -16,7 +16,7 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from tilth import catalog
-from tilth.core import Budget, Goal, Method, Plan, Policy, Pool, Probe, Proof, Run, Signal, TablePool, World
+from tilth.core import Budget, Goal, Limits, Method, Plan, Policy, Pool, Probe, Proof, Run, Signal, TablePool, World
 from tilth.core.errors import BadField, UnknownMethod
 from tilth.core.pool import select
 from tilth.core.records import FIELDS, KINDS, Kind
@@ -343,6 +343,23 @@ def test_policy_keeps_its_promises(name: str, world: World) -> None:
     assert twice.amount <= max(made.amount, goal.budget.amount * 1.05), "a second pass must not grow past the budget"
     assert isinstance(policy.worst(), type(policy))
     assert policy.worst().worst() in (policy, policy.worst())
+
+
+@pytest.mark.parametrize("name", [name for name in of(Policy) if ".mix." in catalog.find(name).__module__])
+def test_mixing_policy_keeps_to_the_goals_limits(name: str, world: World) -> None:
+    assert world.goal is not None
+    free = Plan.everything(world.pool, world.goal.budget)
+    names, natural = free.sources.names, free.mixture()
+    if len(names) < 2:
+        pytest.skip("the pool has one source")
+    first, last = (pick(names, key=natural.__getitem__) for pick in (min, max))
+    limits = Limits(repeats=2, floor={first: natural[first] / 2}, ceiling={last: natural[last]})
+    start = Plan.everything(world.pool, world.goal.budget, limits)
+    plan = build(catalog.find(name)).revise(start, world.pool, world.goal.blind(), Run(seed=SEED).at("plan", 0))
+    grain = start.sizes.max() * len(names) / plan.amount  # whole records are read
+    assert plan.mixture()[first] >= natural[first] / 2 - grain
+    assert plan.mixture()[last] <= natural[last] + grain
+    assert max(plan.epochs().values()) <= 2 + 1e-9
 
 
 @pytest.mark.parametrize("name", of(Proof))

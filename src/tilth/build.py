@@ -12,7 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tilth import __version__, catalog
 from tilth.core.errors import BadInput, BadRecipe, EmptyPlan, MissingExtra, Overlap, PoolError, TilthError
@@ -38,6 +40,7 @@ from tilth.recipe import Recipe
 
 __all__ = ["Build"]
 
+NOTHING = 0.02  # L1 distance of shares below which weights do nothing
 DECONTAMINATE = "not contamination.hit"
 
 
@@ -127,7 +130,7 @@ class Build:
         spec = self.recipe.goal
         if spec is None:
             return None
-        goal = Goal(self._examples("target"), self._examples("holdout"), Budget.parse(spec.budget))
+        goal = Goal(self._examples("target"), self._examples("holdout"), Budget.parse(spec.budget), spec.bounds)
         from tilth.signals.audit.contamination import overlapping
 
         sides = [("target", "holdout", goal.target, goal.holdout), ("holdout", "target", goal.holdout, goal.target)]
@@ -252,13 +255,27 @@ class Build:
 
     @cached_property
     def start(self) -> Plan:
-        """Every record once, minus those that overlap the holdout: where the plan and its rivals begin."""
+        """Every record once that may be read, less what overlaps the holdout: where the plan and its rivals begin."""
         goal = self._needs_goal()
-        plan = Plan.everything(self.pool, goal.budget)
+        plan = Plan.everything(self.pool, goal.budget, goal.limits)
+        if goal.limits.licenses is not None:
+            plan = self._licensed(plan, goal.limits.licenses)
         if self.recipe.decontaminate:
             keep = catalog.build({"use": "keep", "where": DECONTAMINATE, "unknown": "keep"})
             plan = keep.revise(plan, self.pool, goal.blind(), self.run.at("decontaminate"))
         return plan
+
+    def _licensed(self, plan: Plan, allowed: Sequence[str]) -> Plan:
+        column = pc.cast(self.pool.column("license"), pa.string())
+        keep = pc.fill_null(pc.is_in(column, pa.array(allowed, pa.string())), False).to_numpy(zero_copy_only=False)
+        if not keep.any():
+            found = pc.unique(pc.fill_null(column, "none stated")).to_pylist()
+            raise BadRecipe(
+                f"goal.limits.licenses allows {', '.join(allowed)}, and the pool's records have "
+                f"{', '.join(map(str, found[:10]))}. State each source's `license:` where the files do not."
+            )
+        note = f"license is {' or '.join(allowed)}: {int(keep.sum()):,} of {keep.size:,} records"
+        return plan.revised({"use": "limits"}, note, keep=keep, reason="its licence is not among those the goal allows")
 
     def planned(self, policies: Sequence[Policy], place: str, begin: Plan | None = None, first: int = 0) -> Plan:
         """The plan after these policies; what is over the budget is cut at random, last.
@@ -275,7 +292,9 @@ class Build:
         """The plan after these policies, as large as they leave it."""
         for number, policy in enumerate(policies, first):
             self.pool.require(policy.needs, policy.name())
-            plan = policy.revise(plan, self.pool, self._needs_goal().blind(), self.run.at(place, number))
+            before, plan = plan, policy.revise(plan, self.pool, self._needs_goal().blind(), self.run.at(place, number))
+            if policy.worst() != policy and plan.requested != before.requested and _is_natural(plan, before):
+                plan = plan.warned(f"it gives every {plan.by} its natural share: its weights do nothing")
         return plan
 
     def within_budget(self, plan: Plan, place: str) -> Plan:
@@ -310,6 +329,9 @@ class Build:
         plan.save(folder)
         write_atomic(mark, made_from.encode())
         self.say(f"plan     {int(plan.kept.sum()):,} records, {plan.amount:,} of {plan.budget}")
+        for decision in plan.decisions:
+            for warning in decision.warnings:
+                self.say(f"warning  {decision.policy.get('use')}: {warning}")
         return plan
 
     def _needs_goal(self) -> Goal:
@@ -470,6 +492,15 @@ class Build:
                     shutil.rmtree(stale, ignore_errors=True)
                 else:
                     stale.unlink(missing_ok=True)
+
+
+def _is_natural(plan: Plan, before: Plan) -> bool:
+    """Whether the shares of the sources that were asked for are those that there were."""
+    if plan.by != plan.sources.by:
+        return False
+    there = plan.sources.sums(before.sizes * before.kept)
+    asked = np.array([plan.requested.get(name, 0.0) for name in plan.sources.names])
+    return bool(np.abs(asked - there / max(there.sum(), 1)).sum() < NOTHING)
 
 
 def _layout(name: str, paths: list[Path], kind: str | None, fields: Mapping[str, str]) -> Layout:

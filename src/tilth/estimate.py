@@ -130,7 +130,7 @@ def estimate(
                     seconds, kept = learner.forecast(part, times, here)
                     if learner not in models:
                         models[learner] = f"train {learner.told}" + " again" * (f"train {learner.told}" in steps)
-                        steps[models[learner]] = seconds / at_once / 60
+                        steps[models[learner]] = seconds / (workers if learner.dear else at_once) / 60
                         kept_bytes += kept
                 small = signal.model_copy(update={field: value.small() for field, value in signal.training.items()})
                 score_in_memory(small, part, job.goal, here)  # compiles kernels and fills caches

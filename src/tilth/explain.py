@@ -231,13 +231,15 @@ def describe_plan(plan: Plan) -> str:
             f"{number}. {d.policy.get('use')}: {d.note}; records {d.records[0]:,} -> {d.records[1]:,}, "
             f"{plan.budget.unit} {d.amount[0]:,} -> {d.amount[1]:,}"
         )
+        lines += [f"   warning: {warning}" for warning in d.warnings]
     lines.append(f"budget {plan.budget}, realised {plan.amount:,}")
     realised, epochs = plan.mixture(), plan.epochs()
-    lines.append(f"{'source':24} {'requested':>10} {'realised':>10} {'epochs':>7}")
-    for name in plan.sources.names:
+    read = plan.sources.sums(plan.sizes * plan.repeats)
+    lines.append(f"{'source':24} {'requested':>10} {'realised':>10} {plan.budget.unit:>14} {'epochs':>7}")
+    for name, amount in zip(plan.sources.names, read, strict=True):
         asked = plan.requested.get(name) if plan.by == "source" else None
         shown = "-" if asked is None else f"{asked:.2%}"
-        lines.append(f"{name:24} {shown:>10} {realised[name]:>10.2%} {epochs[name]:>7.2f}")
+        lines.append(f"{name:24} {shown:>10} {realised[name]:>10.2%} {amount:>14,.0f} {epochs[name]:>7.2f}")
     return "\n".join(lines)
 
 

@@ -5,7 +5,11 @@ The whole of a recipe::
     sources:                                   # name: path, or what is known about it
       web:  {path: data/web/*.jsonl.zst, license: CC-BY-4.0}
       docs: data/docs/**/*.md
-    goal: {target: target.jsonl, holdout: holdout.jsonl, budget: 20M tokens}
+    goal:
+      target: target.jsonl
+      holdout: holdout.jsonl
+      budget: 20M tokens
+      limits: {repeats: 4, floor: {docs: 0.1}, ceiling: {web: 0.6}, licenses: [CC-BY-4.0, MIT]}
     signals: [quality, {use: minhash, threshold: 0.8}]
     plan:
       - keep: "not minhash.duplicate"          # a policy's first field may be given directly
@@ -30,6 +34,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tilth.core.errors import BadRecipe
 from tilth.core.goal import Budget
+from tilth.core.limits import Limits
 from tilth.core.records import Kind
 
 __all__ = ["ExportSpec", "GoalSpec", "ProofSpec", "Recipe", "SourceSpec", "override", "parse"]
@@ -63,12 +68,28 @@ class TargetSpec(_Strict):
     weight: float = Field(1.0, gt=0)
 
 
+class LimitsSpec(_Strict):
+    """What every mixture must keep to."""
+
+    repeats: float | None = Field(None, ge=1, description="most epochs of a source")
+    kl: float | None = Field(None, gt=0, description="most KL(mixture || natural shares), in nats")
+    floor: dict[str, float] = Field({}, description="source -> least share")
+    ceiling: dict[str, float] = Field({}, description="source -> most share")
+    licenses: list[str] | None = Field(None, description="licences records may have; others are left out")
+
+
 class GoalSpec(_Strict):
     """What for, and how much."""
 
     target: str | dict[str, TargetSpec | str] = Field(description="examples policies may look at")
     holdout: str | dict[str, TargetSpec | str] = Field(description="examples only the proof may see")
     budget: str | int = Field(description="such as 20M tokens or 5000 records")
+    limits: LimitsSpec = Field(LimitsSpec(), description="bounds on sources' shares, epochs and licences")
+
+    @property
+    def bounds(self) -> Limits:
+        """The limits, checked against each other."""
+        return Limits.of(self.limits.model_dump())
 
     @field_validator("budget")
     @classmethod
@@ -154,6 +175,13 @@ class Recipe(_Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
+        if self.goal:
+            _ = self.goal.bounds
+            for name in [*self.goal.limits.floor, *self.goal.limits.ceiling]:
+                if name not in self.sources:
+                    raise ValueError(
+                        f"goal.limits name {name!r}, which is none of the sources {', '.join(self.sources)}"
+                    )
         if self.proof and not self.goal:
             raise ValueError("a proof needs a goal: state goal: {target: ..., holdout: ..., budget: ...}")
         if self.plan and not self.goal:
@@ -230,7 +258,12 @@ def read(path: Path) -> str:
         raise BadRecipe(f"Cannot read the recipe {path}: {error}. `tilth init` writes one for your files.") from None
 
 
-_MODELS: Mapping[str, type[BaseModel]] = {"goal": GoalSpec, "sources": SourceSpec, "export": ExportSpec}
+_MODELS: Mapping[str, type[BaseModel]] = {
+    "goal": GoalSpec,
+    "limits": LimitsSpec,
+    "sources": SourceSpec,
+    "export": ExportSpec,
+}
 
 
 def _explain(error: ValidationError) -> str:
@@ -238,7 +271,8 @@ def _explain(error: ValidationError) -> str:
     for item in error.errors():
         where = ".".join(str(p) for p in item["loc"])
         if item["type"] == "extra_forbidden":
-            model = _MODELS.get(str(item["loc"][0]), Recipe) if len(item["loc"]) > 1 else Recipe
+            at = item["loc"]
+            model = _MODELS.get(str(at[-2]), _MODELS.get(str(at[0]), Recipe)) if len(at) > 1 else Recipe
             near = get_close_matches(str(item["loc"][-1]), [*model.model_fields], n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(model.model_fields)}."
             parts.append(f"Unknown key {where!r}. {hint}")

@@ -1,6 +1,7 @@
 """The nouns. Nothing in this package knows any method; a method needs nothing but this package."""
 
 from tilth.core.goal import Budget, Goal
+from tilth.core.limits import Limits, Room
 from tilth.core.method import Method
 from tilth.core.plan import Decision, Groups, Plan, groups, take_budget
 from tilth.core.policy import OnlinePolicy, Policy
@@ -23,6 +24,7 @@ __all__ = [
     "Goal",
     "Groups",
     "Kind",
+    "Limits",
     "Losses",
     "Method",
     "MixtureProof",
@@ -34,6 +36,7 @@ __all__ = [
     "Proof",
     "PureSignal",
     "Record",
+    "Room",
     "Run",
     "Signal",
     "TablePool",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tilth.core.errors import BadRecipe
+from tilth.core.limits import Limits
 from tilth.core.method import digest
 from tilth.core.pool import Pool
 
@@ -51,16 +52,19 @@ class Goal:
             optional ``weight`` column weights them.
         holdout: examples only a proof may see; same columns.
         budget: how much the model may read.
+        limits: what every mixture must keep to.
     """
 
     target: Pool
     holdout: Pool
     budget: Budget
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def fingerprint(self) -> str:
-        """A function of target, holdout and budget."""
-        return digest([self.target.fingerprint, self.holdout.fingerprint, str(self.budget)])
+        """A function of target, holdout, budget and limits."""
+        limits = [self.limits.as_dict()] if self.limits.as_dict() else []
+        return digest([self.target.fingerprint, self.holdout.fingerprint, str(self.budget), *limits])
 
     def blind(self) -> Self:
         """The goal as a policy may see it: the target stands in for the holdout."""

@@ -15,14 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tilth.core.errors import EmptyPlan, PoolCorrupt
+from tilth.core.errors import EmptyPlan, PoolCorrupt, UsageError
 from tilth.core.goal import Budget
+from tilth.core.limits import Limits, Room
 from tilth.core.method import digest
 from tilth.core.pool import Pool
 from tilth.core.run import Run
 
 __all__ = ["Decision", "Groups", "Plan", "groups", "take_budget"]
 
+COLLAPSED = 0.95  # share of one group above which a mixture is hardly one
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -50,6 +52,11 @@ class Decision:
     reason: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Why this decision should not be trusted, kept in `details`."""
+        return tuple(self.details.get("warnings", ()))
+
 
 @dataclass(frozen=True)
 class Groups:
@@ -63,6 +70,21 @@ class Groups:
         """The sum of `amounts` in each group."""
         sums: Floats = np.bincount(self.index, np.asarray(amounts, float), len(self.names)).astype(np.float64)
         return sums
+
+    def within(self, sums: Floats, amounts: npt.ArrayLike) -> Floats:
+        """Each record's part of its group's sum, in proportion to `amounts`: the inverse of `sums`."""
+        whole = np.maximum(self.sums(amounts), 1e-300)
+        return np.asarray((sums / whole)[self.index] * np.asarray(amounts, float))
+
+    def crossed(self, other: Groups) -> tuple[Groups, Ints, Ints]:
+        """Groups of the records that share both groups, and of which groups of the two each is."""
+        if other is self or (other.by == self.by and other.names == self.names):
+            every = np.arange(len(self.names))
+            return self, every, every
+        pairs, index = np.unique(self.index.astype(np.int64) * len(other.names) + other.index, return_inverse=True)
+        mine, theirs = pairs // len(other.names), pairs % len(other.names)
+        names = tuple(f"{self.names[m]} / {other.names[t]}" for m, t in zip(mine, theirs, strict=True))
+        return Groups(f"{self.by} and {other.by}", names, index.astype(np.int32)), mine, theirs
 
 
 def groups(pool: Pool, by: str = "source") -> Groups:
@@ -95,6 +117,7 @@ class Plan:
         decisions: what was done, in order.
         values: per-record numbers a decision cut on, named ``<index>.<name>``; NaN where it does not apply.
         requested: group -> requested share, when a policy asked for a mixture; `by` names the column.
+        limits: what `mixed` keeps to, whatever shares it is given.
     """
 
     ids: pa.Array
@@ -110,9 +133,10 @@ class Plan:
     values: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     requested: Mapping[str, float] = field(default_factory=dict)
     by: str = "source"
+    limits: Limits = field(default_factory=Limits)
 
     @classmethod
-    def everything(cls, pool: Pool, budget: Budget) -> Self:
+    def everything(cls, pool: Pool, budget: Budget, limits: Limits | None = None) -> Self:
         """Every record once. Token budgets need the column ``tokens.count``."""
         ids = pool.column("id").combine_chunks()
         n = len(ids)
@@ -131,6 +155,7 @@ class Plan:
             dropped_by=np.full(n, -1, np.int16),
             budget=budget,
             pool=pool.fingerprint,
+            limits=limits or Limits(),
         )
 
     # ---- reading -----------------------------------------------------------------------------
@@ -245,6 +270,32 @@ class Plan:
             by=self.by if requested is None else by,
         )
 
+    def room(self, cap: float = 4.0, by: Groups | None = None) -> Room:
+        """The mixtures of these groups (sources by default) that limits, and a cap on epochs, allow.
+
+        Where everything there is, read as often as allowed, fits the budget, the cap bounds nothing: `mixed` fills up.
+
+        Raises:
+            EmptyPlan: when nothing is kept.
+            UsageError: when the limits cannot be kept, or name a source that the pool has not.
+        """
+        by = by or self.sources
+        size = by.sums(self.sizes * self.kept)
+        if size.sum() <= 0:
+            raise EmptyPlan("A mixture was asked of a plan without a single token. Loosen what comes before it.")
+        most = np.minimum(1.0, min(cap, self.limits.repeats or cap) * size / self.budget.amount)
+        if most.sum() <= 1.0:
+            most = np.where(size > 0, 1.0, 0.0)
+        low, kl = np.zeros(size.size), np.inf
+        if by.by == self.sources.by:
+            for name in [*self.limits.floor, *self.limits.ceiling]:
+                if name not in by.names:
+                    raise UsageError(f"limits name the source {name!r}; the pool has {', '.join(by.names)}.")
+            low = np.array([self.limits.floor.get(name, 0.0) for name in by.names])
+            most = np.minimum(most, [self.limits.ceiling.get(name, 1.0) for name in by.names])
+            kl = np.inf if self.limits.kl is None else self.limits.kl
+        return Room(by.names, size / size.sum(), low, most, kl)
+
     def mixed(
         self,
         policy: Mapping[str, Any],
@@ -259,6 +310,8 @@ class Plan:
 
         A group larger than its allotment is sampled by descending `keys`; a smaller one is repeated, at most
         `cap` times on average; what a capped group cannot use goes to the others in proportion to their shares.
+        Shares outside the plan's limits are moved to the nearest mixture inside them, and the note says so. Limits are
+        on sources: of groups that are not, each source's part of each group is scaled.
 
         Args:
             shares: group name -> share (normalised here); groups left out get nothing.
@@ -269,8 +322,20 @@ class Plan:
         if weights.sum() <= 0:
             raise EmptyPlan(f"{policy.get('use', 'a policy')} gives no group any weight ({note}).")
         weights /= weights.sum()
-        room = by.sums(self.sizes * self.kept) * cap
-        allot = _water_fill(weights, room, float(self.budget.amount))
+        told, wanted = by, weights
+        if self.limits.bind:
+            by, allot = self._limited(weights, by, min(cap, self.limits.repeats or cap))
+            wanted = told.sums(by.within(allot / max(allot.sum(), 1e-300), self.sizes * self.kept))
+            if np.abs(wanted - weights).sum() > 1e-6:
+                note += "; moved to the nearest mixture within the goal's limits"
+                details = {**(details or {}), "asked": dict(zip(told.names, weights.tolist(), strict=True))}
+        else:
+            allot = _water_fill(weights, by.sums(self.sizes * self.kept) * cap, float(self.budget.amount))
+        if wanted.max() > COLLAPSED and (told.sums(self.sizes * self.kept) > 0).sum() > 1:
+            warning = (
+                f"{told.names[int(wanted.argmax())]!r} gets {wanted.max():.0%}: the mixture collapsed to one {told.by}"
+            )
+            details = {**(details or {}), "warnings": [*(details or {}).get("warnings", ()), warning]}
         repeats = np.zeros(len(self), np.int32)
         threshold: dict[str, float] = {}
         order = np.lexsort((np.arange(len(self)), -keys, by.index))
@@ -291,13 +356,39 @@ class Plan:
             policy,
             note,
             repeats=repeats,
-            requested=dict(zip(by.names, weights.tolist(), strict=True)),
-            by=by.by,
+            requested=dict(zip(told.names, wanted.tolist(), strict=True)),
+            by=told.by,
             threshold=threshold,
             values={"key": keys},
-            reason=f"not drawn when the {by.by} shares were filled",
+            reason=f"not drawn when the {told.by} shares were filled",
             details=details,
         )
+
+    def _limited(self, weights: Floats, by: Groups, cap: float) -> tuple[Groups, Floats]:
+        """What is read of each source's part of each group, so that the sources keep to the limits.
+
+        Where a source has too little for its share, less is read in all: shares hold before the budget does.
+        """
+        cells, of_group, of_source = by.crossed(self.sources)
+        size = cells.sums(self.sizes * self.kept)
+        of_whole = size / np.maximum(by.sums(self.sizes * self.kept)[of_group], 1e-300)
+        wanted = weights[of_group] * of_whole
+        has = np.bincount(of_source, wanted, len(self.sources.names)).astype(np.float64)
+        shares = self.room(cap).nearest(has)
+        wanted += 1e-9 * of_whole  # of what nobody wants, for a source that must be read
+        sources = np.bincount(of_source, size, len(self.sources.names)) * cap
+        amount = min(float(self.budget.amount), float((sources[shares > 0] / shares[shares > 0]).min()))
+        allot = np.zeros(size.size)
+        for source, share in enumerate(shares):
+            mine = of_source == source
+            allot[mine] = _water_fill(wanted[mine], size[mine] * cap, share * amount)
+        return cells, allot
+
+    def warned(self, warning: str) -> Self:
+        """The same plan with a warning at its last decision."""
+        last = self.decisions[-1]
+        told = replace(last, details={**last.details, "warnings": [*last.warnings, warning]})
+        return replace(self, decisions=(*self.decisions[:-1], told))
 
     def asking(self, requested: Mapping[str, float], by: str = "source") -> Self:
         """The same plan with another record of which shares were asked for; empty when none were."""
@@ -341,6 +432,7 @@ class Plan:
             "fingerprint": self.fingerprint,
             "pool": self.pool,
             "budget": str(self.budget),
+            "limits": self.limits.as_dict(),
             "records": int(self.kept.sum()),
             "amount": self.amount,
             "by": self.by,
@@ -394,6 +486,7 @@ class Plan:
             values={c: table[c].to_numpy() for c in table.column_names if c not in fixed},
             requested=header["requested"],
             by=header["by"],
+            limits=Limits.of(header["limits"]),
         )
 
 

@@ -29,6 +29,10 @@ class Training(Protocol):
     def told(self) -> str:
         """What is trained, in a few words."""
 
+    @property
+    def dear(self) -> bool:
+        """Whether it is worth processes of its own even for little text."""
+
     def small(self) -> Self:
         """The same, cheap enough to be tried on a few hundred records before a build."""
 

@@ -60,7 +60,7 @@ def apply(
     if pool.column_fingerprint(name) == made_from:
         return pool
     workers = workers or Workers(1, run.progress)
-    if pool.text_bytes < SMALL:
+    if pool.text_bytes < SMALL and not any(training.dear for training in signal.training.values()):
         workers = Workers(1, workers.progress)
     with locked(pool.folder):
         work = pool.work(made_from)

@@ -1,4 +1,4 @@
-"""Loops of softmax regression on sparse rows: logits and their transpose, one pass of AdaGrad, the objective and its gradient."""
+"""Loops of softmax regression on sparse rows: logits and their transpose, a pass of AdaGrad, the objective."""
 
 from __future__ import annotations
 

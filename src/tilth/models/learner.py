@@ -117,6 +117,11 @@ class Learner(BaseModel):
         """Such as ``5 linear models, 6 passes each``."""
         return f"{self.seeds} {self.model} model{'s' * (self.seeds > 1)}, {self.passes} passes each"
 
+    @property
+    def dear(self) -> bool:
+        """A linear model of little text is trained before another process has started."""
+        return self.model != "linear"
+
     def small(self) -> Self:
         """One seed; of a language model's text no more than a few steps are read."""
         return self.model_copy(update={"seeds": 1, "tokens": min(self.tokens, FEW)})

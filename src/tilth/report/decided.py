@@ -229,7 +229,9 @@ def _decision(build: Build, number: int, decision: Decision) -> Markup:
     title = f"{number + 1}. {decision.policy.get('use', '?')}: {count:,} records out"
     details = dict(decision.details)
     conjuncts = details.pop("conjuncts", None)
+    details.pop("warnings", None)
     parts: list[object] = [el("p", shown(decision.note, 2 * SENTENCE))]
+    parts += [note(shown(f"Warning: {warning}", 2 * SENTENCE)) for warning in decision.warnings]
     if not count and decision.records[0] == decision.records[1] and decision.amount[0] == decision.amount[1]:
         parts.append(note("It changed neither records nor amounts."))
     if conjuncts:

@@ -11,8 +11,8 @@ from pydantic import Field
 from scipy.stats import spearmanr
 
 from tilth.core import Goal, Groups, Plan, Policy, Pool, Proof, Run, groups, mixture_losses
-from tilth.core.errors import EmptyPlan
 from tilth.models import surface
+from tilth.policies.mix._draw import draw
 from tilth.proofs.ngram import Ngram
 
 __all__ = ["RegMix"]
@@ -65,22 +65,16 @@ class RegMix(Policy):
 
     def revise(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Plan:
         by = groups(pool, self.by)
-        size = by.sums(plan.sizes * plan.kept)
-        if size.sum() <= 0:
-            raise EmptyPlan("regmix got a plan without a single token. Loosen what comes before it.")
-        natural = size / size.sum()
-        most = np.minimum(1.0, self.cap * size / plan.budget.amount)
-        if most.sum() <= 1.0:  # everything there is fits the budget: there is nothing to choose
-            most = np.where(natural > 0, 1.0, 0.0)
-        tried = _draw(natural, most, self.temperature, self.trials, run.rng("trials"))
+        room = plan.room(self.cap, by)
+        tried = draw(room, self.trials, run.rng("trials"), self.temperature)
         weights = goal.weights(goal.holdout).to_numpy()
         table = mixture_losses(self.proof, tried, by, plan, pool, goal, run.at("trials"), "regmix: trials")
         losses = table @ (weights / weights.sum())
         predict = surface.fit(tried, losses, self.regressor)
-        fresh = _draw(natural, most, self.temperature, self.draws, run.rng("draws"))
+        fresh = draw(room, self.draws, run.rng("draws"), self.temperature)
         order = np.argsort(predict(fresh), kind="stable")
         chosen = fresh[order[: self.keep] if self.seek == "best" else order[-self.keep :]].mean(0)
-        details = self._details(tried, losses, predict, chosen, natural, by)
+        details = self._details(tried, losses, predict, chosen, room.natural, by)
         named = dict(zip(by.names, chosen.tolist(), strict=True))
         note = (
             f"{self.seek} of {self.draws:,} predicted mixtures of {self.by}, from {self.trials} trials "
@@ -101,10 +95,6 @@ class RegMix(Policy):
             warnings.append(
                 f"rank agreement {agreement:.2f}: the trials hardly tell mixtures apart; do not trust this mix"
             )
-        if chosen.max() > 0.95:
-            warnings.append(
-                f"{by.names[int(chosen.argmax())]!r} gets {chosen.max():.0%}: the mixture collapsed to one source"
-            )
         return {
             "rank_agreement": agreement,
             "predicted": float(predict(chosen[None])[0]),
@@ -118,42 +108,3 @@ class RegMix(Policy):
 
 def _named(by: Groups, shares: Floats) -> dict[str, float]:
     return dict(zip(by.names, shares.tolist(), strict=True))
-
-
-def _draw(natural: Floats, most: Floats, temperature: float, n: int, rng: np.random.Generator) -> Floats:
-    """Mixtures (n, groups) around flattened natural shares, none above `most` and none with shares below 2e-4."""
-    flat = np.where(natural > 0, natural, 0.0) ** (1 / temperature)
-    flat /= flat.sum()
-    alive = flat > 0
-    grid = np.geomspace(0.1, 5.0, 15)
-    rows: list[Floats] = []
-    got = 0
-    for _ in range(200):
-        strength = rng.choice(grid, size=max(4096, 2 * n))
-        drawn = np.zeros((strength.size, natural.size))
-        gamma = rng.standard_gamma(np.maximum(strength[:, None] * flat[alive][None], 1e-3) * alive.sum())
-        drawn[:, alive] = gamma / np.maximum(gamma.sum(1, keepdims=True), 1e-300)
-        drawn[drawn < 2e-4] = 0.0
-        total = drawn.sum(1)
-        drawn = drawn[total > 0] / total[total > 0, None]
-        drawn = drawn[(drawn <= most + 1e-12).all(1)]
-        rows.append(drawn)
-        got += len(drawn)
-        if got >= n:
-            return np.concatenate(rows)[:n]
-    # The cap leaves almost no room: what is drawn is cut to it, and the excess goes where there is room.
-    short = np.concatenate([*rows, _clipped(flat, most, n, rng)])
-    return short[:n]
-
-
-def _clipped(flat: Floats, most: Floats, n: int, rng: np.random.Generator) -> Floats:
-    """Mixtures forced under the cap by handing the excess to groups with room."""
-    drawn = rng.dirichlet(np.maximum(flat, 1e-6) * flat.size, size=n)
-    for _ in range(100):
-        over = np.maximum(drawn - most, 0.0)
-        if over.sum() < 1e-9:
-            break
-        drawn = np.minimum(drawn, most)
-        room = most - drawn
-        drawn += over.sum(1, keepdims=True) * room / np.maximum(room.sum(1, keepdims=True), 1e-12)
-    return np.asarray(drawn / drawn.sum(1, keepdims=True))
