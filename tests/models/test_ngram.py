@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tilth.models.ngram import Items, count, losses
+from tilth.models.ngram import Items, Objective, count, losses
 
 VOCAB = 7
 
@@ -101,3 +101,22 @@ def test_empty_texts_and_items() -> None:
     items = Items.of(*packed([[1, 2], []]), [3, 0], VOCAB, 2)
     got = losses(items, [count(items, *packed([]))], np.ones((1, 1)))[0]
     assert got.tolist() == [pytest.approx(2 * math.log2(VOCAB) / 3), 0.0]
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_objective_equals_the_losses_and_its_gradient_finite_differences(order: int) -> None:
+    rng = np.random.default_rng(order)
+    test = corpus(rng, 8)
+    items = Items.of(*packed(test), rng.integers(5, 20, len(test)).tolist(), VOCAB, order)
+    counts = [count(items, *packed(corpus(rng, 20))) for _ in range(4)]
+    item_weights = rng.uniform(0.5, 2.0, len(test))
+    objective = Objective.of(items, counts, item_weights, 7.0, 0.3)
+    weights = rng.uniform(0.1, 2.0, 4)
+    value, gradient = objective(weights)
+    expected = losses(items, counts, weights[None], 7.0, 0.3)[0] @ item_weights / item_weights.sum()
+    assert value == pytest.approx(expected, rel=1e-12)
+    step = 1e-5
+    for s in range(4):
+        moved = np.eye(4)[s] * step
+        slope = (objective(weights + moved)[0] - objective(weights - moved)[0]) / (2 * step)
+        assert gradient[s] == pytest.approx(slope, rel=1e-5, abs=1e-9)

@@ -65,6 +65,19 @@ class Ngram(MixtureProof):
         self, shares: npt.NDArray[np.float64], by: Groups, plan: Plan, pool: Pool, goal: Goal, run: Run
     ) -> Losses:
         """Each source is counted once, on at most `tokens` of its tokens; the counts stand for its whole text."""
+        items, counts, scale, most = self.counted(by, plan, pool, goal, run)
+        weights = np.minimum(np.asarray(shares, np.float64), most) * scale
+        return losses(items, counts, weights, self.concentration, self.offset)
+
+    def counted(
+        self, by: Groups, plan: Plan, pool: Pool, goal: Goal, run: Run
+    ) -> tuple[Items, list[Counts], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """What every mixture's loss is made of.
+
+        Returns:
+            The holdout's items, the counts of each group, what a share is multiplied by to give the factor of its
+            group's counts, (groups,), and the share beyond which a group teaches nothing new, (groups,).
+        """
         tokenizer = tokenizer_for(pool, self.vocab)
         items = _items(goal.holdout, tokenizer, self.order)
         once = np.ones(len(plan), np.int32)
@@ -72,10 +85,8 @@ class Ngram(MixtureProof):
         for group in range(len(by.names)):
             rows = sampled_rows(plan, plan.kept & (by.index == group), once, self.tokens, run.at("group", group))
             counts.append(_count(items, pool, rows, tokenizer, once[rows]))
-        room = by.sums(plan.sizes * plan.kept) * self.epochs / plan.budget.amount
-        counted = np.array([max(c.tokens, 1.0) for c in counts])
-        weights = np.minimum(np.asarray(shares, np.float64), room) * self.tokens / counted
-        return losses(items, counts, weights, self.concentration, self.offset)
+        most = by.sums(plan.sizes * plan.kept) * self.epochs / plan.budget.amount
+        return items, counts, self.tokens / np.array([max(c.tokens, 1.0) for c in counts]), most
 
 
 def _count(
