@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tilth.core import Goal, Limits, Plan, Room, Run
+from tilth.core import Goal, Limits, Plan, Room, Run, World
 from tilth.policies.mix._draw import draw
 from tilth.policies.mix.exact_ngram_mix import ExactNgramMix, descend
 from tilth.policies.mix.regmix import RegMix
@@ -17,7 +17,7 @@ PROBE = PlantedMixture()
 POLICY = ExactNgramMix(cap=8)
 
 
-def world(seed: int, limits: Limits | None = None) -> tuple[Plan, Goal, object, Run]:
+def world(seed: int, limits: Limits | None = None) -> tuple[Plan, Goal, World, Run]:
     run = Run(seed=seed)
     made = PROBE.build(3000, run)
     assert made.goal is not None
@@ -28,7 +28,7 @@ def world(seed: int, limits: Limits | None = None) -> tuple[Plan, Goal, object, 
 def test_finds_the_planted_mixture_nearer_than_regmix(seed: int) -> None:
     start, goal, made, run = world(seed)
     ours, regmix, even = (
-        2 * (1 - PROBE.grade(made, policy.revise(start, made.pool, goal, run)))  # type: ignore[attr-defined, arg-type]
+        2 * (1 - PROBE.grade(made, policy.revise(start, made.pool, goal, run)))
         for policy in (POLICY, RegMix(trials=24, cap=8), Stratified(cap=8))
     )
     assert ours < 0.2  # natural shares are 1.2 away
@@ -37,7 +37,7 @@ def test_finds_the_planted_mixture_nearer_than_regmix(seed: int) -> None:
 
 def test_nothing_drawn_at_random_is_better() -> None:
     start, goal, made, run = world(0)
-    plan = POLICY.revise(start, made.pool, goal, run)  # type: ignore[attr-defined]
+    plan = POLICY.revise(start, made.pool, goal, run)
     told = plan.decisions[-1].details
     tried = draw(start.room(8), 2000, run.rng("tried"))
     chosen = np.array([[told["shares"][name] for name in start.sources.names]])
@@ -49,7 +49,7 @@ def test_nothing_drawn_at_random_is_better() -> None:
             start,
             made.pool,
             goal,
-            run.at("count"),  # type: ignore[attr-defined]
+            run.at("count"),
         )
         .mean(1)
     )
@@ -60,18 +60,18 @@ def test_nothing_drawn_at_random_is_better() -> None:
 
 def test_keeps_to_limits_and_uses_them() -> None:
     start, goal, made, run = world(0, Limits(kl=0.2))
-    held = POLICY.revise(start, made.pool, goal, run)  # type: ignore[attr-defined]
+    held = POLICY.revise(start, made.pool, goal, run)
     assert "nearest mixture" not in held.decisions[-1].note, "it searched inside, and was not moved"
-    free = POLICY.revise(world(0)[0], made.pool, goal, run).decisions[-1].details  # type: ignore[attr-defined]
+    free = POLICY.revise(world(0)[0], made.pool, goal, run).decisions[-1].details
     assert free["loss"] < held.decisions[-1].details["loss"] < free["loss_natural"]
 
 
 def test_worst_is_the_opposite() -> None:
     start, goal, made, run = world(0)
-    plan = POLICY.worst().revise(start, made.pool, goal, run)  # type: ignore[attr-defined]
+    plan = POLICY.worst().revise(start, made.pool, goal, run)
     told = plan.decisions[-1].details
     assert told["loss"] > told["loss_natural"]
-    assert PROBE.grade(made, plan) < 0.5  # type: ignore[arg-type]
+    assert PROBE.grade(made, plan) < 0.5
 
 
 def test_descent_reaches_the_minimum_of_a_known_function() -> None:
