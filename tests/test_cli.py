@@ -179,6 +179,14 @@ def test_limits_hold_in_the_plan_and_are_checked_first(built: Path) -> None:
         assert says in done.stderr
 
 
+def test_a_plans_mixture_is_written_for_a_trainer(built: Path) -> None:
+    done = tilth("mixture", "write", "build/recipe", "--form", "megatron", "--prefix", "data/", cwd=built)
+    assert done.returncode == 0, done.stderr
+    weights = dict(zip(done.stdout.split()[1::2], map(float, done.stdout.split()[::2]), strict=True))
+    assert set(weights) == {"data/health", "data/law", "data/science"}
+    assert sum(weights.values()) == pytest.approx(1)
+
+
 LABELLED = """
 sources: {rows: rows.jsonl}
 signals:

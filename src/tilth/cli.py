@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -558,6 +558,141 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
     head = list(rows[0])
     lines = [head, ["---"] * len(head), *([str(r[h]) for h in head] for r in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+mixture_app = typer.Typer(
+    name="mixture",
+    help="Mixtures whose trials ran elsewhere: fit losses to ratios, predict, propose, write weights for a trainer.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(mixture_app)
+Ratios = Annotated[Path, typer.Option(help="CSV with a column per domain, one row per run", show_default=False)]
+FitFolder = Annotated[Path, typer.Argument(help="a folder that `tilth mixture fit` made", show_default=False)]
+FormName = Annotated[str, typer.Option(help="json, megatron, open-instruct or levanter")]
+Prefix = Annotated[str, typer.Option(help="put before each name, such as data/")]
+
+
+@mixture_app.command(name="fit")
+def mixture_fit(
+    ratios: Ratios,
+    metrics: Annotated[Path, typer.Option(help="CSV with a column per metric, one row per run", show_default=False)],
+    out: Annotated[Path, typer.Option(help="folder for the fit", show_default=False)],
+    kind: Annotated[str, typer.Option(help="auto, ridge, trees or blend")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Fit each metric of runs to their ratios; tells how well unseen runs are ranked.
+
+    The tables are joined by their column `run` (or `index`, or the unnamed first one).
+
+    Example: tilth mixture fit --ratios ratios.csv --metrics metrics.csv --out fit
+    """
+    from tilth import mixture
+    from tilth.io.mixtures import read_table
+
+    chosen = next((known for known in mixture.KINDS if known == kind), None)
+    if chosen is None:
+        raise UsageError(f"--kind is {', '.join(mixture.KINDS)}. Got {kind!r}.")
+    fitted, left = mixture.fit(read_table(ratios), read_table(metrics), chosen)
+    if left:
+        _say(f"{len(left)} runs are in one table only and left out: {', '.join(left[:5])}{' ...' * (len(left) > 5)}")
+    told = fitted.save(out)
+    wide = max([6, *(len(name) for name in told["metrics"])])
+    lines = [f"{told['runs']} runs of {len(told['domains'])} domains", f"{'':{wide}} {'rank':>6} {'error':>10}  range"]
+    for name, row in told["metrics"].items():
+        line = f"{name:{wide}} {row['rank_agreement']:>6.3f} {row['mean_error']:>10.4g}"
+        line += f"  {row['min']:.4g} to {row['max']:.4g}"
+        lines.append(line + ("  do not trust it" if row["rank_agreement"] < 0.5 else ""))
+    _emit(told, as_json, "\n".join(lines))
+
+
+@mixture_app.command(name="predict")
+def mixture_predict(
+    folder: FitFolder,
+    ratios: Ratios,
+    out: Annotated[Path, typer.Option(help="CSV to write", show_default=False)],
+) -> None:
+    """Predict the metrics of other mixtures.
+
+    Example: tilth mixture predict fit --ratios more.csv --out predicted.csv
+    """
+    from tilth.io.mixtures import read_table, write_table
+    from tilth.mixture import Fit
+
+    predicted = Fit.load(folder).predict(read_table(ratios))
+    write_table(out, predicted)
+    _say(f"{len(predicted.runs)} runs, {len(predicted.columns)} metrics: {out}")
+
+
+@mixture_app.command(name="propose")
+def mixture_propose(
+    folder: FitFolder,
+    goal: Annotated[list[str], typer.Option(help="a metric, or METRIC=WEIGHT; may be repeated", show_default=False)],
+    floor: Annotated[list[str] | None, typer.Option(help="DOMAIN=SHARE, the least; may be repeated")] = None,
+    ceiling: Annotated[list[str] | None, typer.Option(help="DOMAIN=SHARE, the most; may be repeated")] = None,
+    kl: Annotated[float | None, typer.Option(help="most KL(mixture || natural shares), in nats")] = None,
+    tokens: Annotated[Path | None, typer.Option(help="JSON: domain -> tokens there are; gives natural shares")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="tokens to be read, such as 20B; bounds shares by --repeats")
+    ] = None,
+    repeats: Annotated[float | None, typer.Option(help="most epochs of a domain; needs --tokens and --budget")] = None,
+    highest: Annotated[bool, typer.Option(help="larger metrics are better")] = False,
+    form: FormName = "json",
+    prefix: Prefix = "",
+    out: Annotated[Path | None, typer.Option(help="file to write; standard output when absent")] = None,
+) -> None:
+    """Propose the mixture that is best for a goal, within limits.
+
+    Example: tilth mixture propose fit --goal wiki_loss --floor code=0.1 --kl 0.5
+    """
+    from tilth.core import Budget, Limits
+    from tilth.mixture import Fit, pairs
+
+    natural = None if tokens is None else _token_counts(tokens)
+    limits = Limits(repeats, kl, pairs(floor or [], "floor"), pairs(ceiling or [], "ceiling"))
+    amount = None if budget is None else Budget.parse(budget).amount
+    found = Fit.load(folder).propose(pairs(goal, "goal"), limits, natural, amount, highest=highest)
+    _say(f"expected {found.predicted:.4g}; natural shares {found.natural:.4g}; best run tried {found.best_run:.4g}")
+    _write_mixture(found.shares, form, prefix, out)
+
+
+@mixture_app.command(name="write")
+def mixture_write(
+    folder: Annotated[Path, typer.Argument(help="a build's folder, or one with plan.json", show_default=False)],
+    form: FormName = "json",
+    prefix: Prefix = "",
+    out: Annotated[Path | None, typer.Option(help="file to write; standard output when absent")] = None,
+) -> None:
+    """Write a plan's realised mixture of sources as weights for a trainer.
+
+    Example: tilth mixture write build/recipe --form megatron --prefix data/
+    """
+    from tilth.core import Plan
+
+    plan = Plan.load(folder if (folder / "plan.json").exists() else folder / "plan")
+    _write_mixture(plan.mixture(), form, prefix, out)
+
+
+def _write_mixture(shares: Mapping[str, float], form: str, prefix: str, out: Path | None) -> None:
+    from tilth.core.files import write_atomic
+    from tilth.io.mixtures import FORMS, render
+
+    chosen = next((known for known in FORMS if known == form), None)
+    if chosen is None:
+        raise UsageError(f"--form is {', '.join(FORMS)}. Got {form!r}.")
+    text = render(shares, chosen, prefix)
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        write_atomic(out, text.encode())
+
+
+def _token_counts(path: Path) -> dict[str, float]:
+    try:
+        given = json.loads(path.read_text())
+        return {str(name): float(count) for name, count in given.items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise UsageError(f"--tokens is a JSON file that maps each domain to its tokens ({path}: {error}).") from None
 
 
 @app.command()

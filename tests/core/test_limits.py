@@ -106,7 +106,7 @@ def test_limits_that_contradict_themselves_are_refused(given_limits: dict[str, o
 def test_limits_that_the_pool_cannot_keep_are_refused() -> None:
     with pytest.raises(UsageError, match=r"'a', and it has enough for 25\.0% of the budget"):
         mixed(Limits(floor={"a": 0.5}, repeats=1), {"c": 1.0})
-    with pytest.raises(UsageError, match="'z'; the pool has a, b, c"):
+    with pytest.raises(UsageError, match="'z'; there are a, b, c"):
         mixed(Limits(floor={"z": 0.5}), {"c": 1.0})
     with pytest.raises(UsageError, match=r"no more than 30\.0%"):
         mixed(Limits(ceiling={"a": 0.1, "b": 0.1, "c": 0.1}), {"c": 1.0})

@@ -59,6 +59,19 @@ class Limits:
         """Whether shares are bounded at all."""
         return bool(self.repeats or self.kl or self.floor or self.ceiling)
 
+    def room(self, names: Sequence[str], natural: Floats, most: Floats) -> Room:
+        """The mixtures of these sources that are allowed, where of each there is no more than `most` to read.
+
+        Raises:
+            UsageError: when there are none, or a source is named that is not there.
+        """
+        for name in [*self.floor, *self.ceiling]:
+            if name not in names:
+                raise UsageError(f"limits name the source {name!r}; there are {', '.join(names)}.")
+        low = np.array([self.floor.get(name, 0.0) for name in names])
+        high = np.minimum(most, [self.ceiling.get(name, 1.0) for name in names])
+        return Room(tuple(names), natural, low, high, np.inf if self.kl is None else self.kl)
+
     def as_dict(self) -> dict[str, Any]:
         """What is stated, as plain data; empty when nothing is."""
         return {name: value for name, value in asdict(self).items() if value not in (None, {})}

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tilth.core.errors import EmptyPlan, PoolCorrupt, UsageError
+from tilth.core.errors import EmptyPlan, PoolCorrupt
 from tilth.core.goal import Budget
 from tilth.core.limits import Limits, Room
 from tilth.core.method import digest
@@ -286,15 +286,8 @@ class Plan:
         most = np.minimum(1.0, min(cap, self.limits.repeats or cap) * size / self.budget.amount)
         if most.sum() <= 1.0:
             most = np.where(size > 0, 1.0, 0.0)
-        low, kl = np.zeros(size.size), np.inf
-        if by.by == self.sources.by:
-            for name in [*self.limits.floor, *self.limits.ceiling]:
-                if name not in by.names:
-                    raise UsageError(f"limits name the source {name!r}; the pool has {', '.join(by.names)}.")
-            low = np.array([self.limits.floor.get(name, 0.0) for name in by.names])
-            most = np.minimum(most, [self.limits.ceiling.get(name, 1.0) for name in by.names])
-            kl = np.inf if self.limits.kl is None else self.limits.kl
-        return Room(by.names, size / size.sum(), low, most, kl)
+        limits = self.limits if by.by == self.sources.by else Limits()
+        return limits.room(by.names, size / size.sum(), most)
 
     def mixed(
         self,
