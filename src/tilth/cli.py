@@ -415,13 +415,13 @@ def diff(
 @app.command()
 def plot(
     pool: Annotated[Path, typer.Argument(help="a build's folder, or the pool inside it", show_default=False)],
-    signal: Annotated[str, typer.Argument(help="a signal, or SIGNAL.OUTPUT; the correlations of all when empty")] = "",
-    out: Annotated[
-        Path | None, typer.Option(help="a file that ends in .svg, .png or .html; default SIGNAL.svg")
+    signal: Annotated[str, typer.Argument(help="SIGNAL or SIGNAL.OUTPUT; when empty, how all of them correlate")] = "",
+    out: Annotated[Path | None, typer.Option(help="file ending in .svg, .png or .html; default SIGNAL.svg")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="map, curves, histogram or correlation; default map where there is one")
     ] = None,
-    kind: Annotated[str | None, typer.Option(help="map, curves, histogram or correlation; default the first it has")] = None,
-    colour: Annotated[str, typer.Option(help="what a data map's colours tell: region or correctness")] = "region",
-    dark: Annotated[bool, typer.Option("--dark", help="a PNG in dark colours; .svg and .html follow the reader")] = False,
+    colour: Annotated[str, typer.Option(help="what a map's colours tell: region or correctness")] = "region",
+    dark: Annotated[bool, typer.Option("--dark", help="a PNG in dark colours; the others follow the reader")] = False,
     as_json: Json = False,
 ) -> None:
     """Draw a pool's signals: data map, curves over passes, histograms by source, or how they correlate.

@@ -19,6 +19,7 @@ __all__ = ["KINDS", "plot"]
 KINDS = ("map", "curves", "histogram", "correlation")
 COLOURS = ("region", "correctness")
 FORMATS = (".svg", ".png", ".html")
+REMEDY = "To add a signal, name it in the recipe's `signals:` and run `tilth score`."
 
 
 def plot(
@@ -84,6 +85,8 @@ def _pictures(pool: StoredPool, signal: str, kind: str | None, colour: str) -> l
     if output and output not in known[name]:
         raise MissingColumns(f"{name} has no output {output!r}.{_near(output, known[name])} It has "
                              f"{', '.join(known[name])}.")  # fmt: skip
+    if output and kind not in (None, "histogram"):
+        raise UsageError(f"--kind {kind} is a picture of a whole signal: write {name}, without .{output}.")
     if kind == "correlation":
         return [_correlations(pool, [n for n in pictures.numeric_outputs(pool) if n.startswith(f"{name}.")])]
     mapped = pictures.has_map(pool, name)
@@ -104,24 +107,22 @@ def _pictures(pool: StoredPool, signal: str, kind: str | None, colour: str) -> l
     return drawn
 
 
-REMEDY = "To add a signal, name it in the recipe's `signals:` and run `tilth score`."
-
-
 def _correlations(pool: StoredPool, names: list[str]) -> Picture:
-    if len(names) < 2:
+    found = pictures.correlations(pool, names) if len(names) > 1 else None
+    if found is None:
         raise MissingColumns(
-            f"Correlations need two outputs that are numbers; there is {', '.join(names) or 'none'}. {_there_are(pool)}. "
-            f"{REMEDY}"
+            f"Correlations need two outputs that are numbers and vary; there is {', '.join(names) or 'none'}. "
+            f"{_there_are(pool)}. {REMEDY}"
         )
-    return pictures.correlations(pool, names)
+    return found
 
 
 def _curves(pool: StoredPool, name: str) -> list[Picture]:
     found = pictures.curves_of(name, signal_state(pool, name))
     if not found:
         raise UsageError(
-            f"{name} kept no curves over passes. cartography does. {REMEDY} One that was scored by an older tilth is "
-            f"scored anew by `tilth score` after `pool/` is deleted."
+            f"{name} kept no curves over passes. cartography keeps them, where records have a label (or, with "
+            f"learner: {{model: lm}}, a text). {REMEDY}"
         )
     return found
 

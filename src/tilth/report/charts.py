@@ -50,7 +50,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """At most `most` round numbers from low to high: multiples of 1, 2 or 5 times a power of ten.
 
     >>> ticks(0.0, 0.43), ticks(1, 60)
-    ([0.0, 0.1, 0.2, 0.3, 0.4], [20.0, 40.0, 60.0])
+    ([0.0, 0.1, 0.2, 0.3, 0.4], [10.0, 20.0, 30.0, 40.0, 50.0, 60.0])
     """
     if not high > low:
         return [low]
@@ -60,7 +60,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
         places = np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1)
         if places.size <= most:
             break
-    return [float(f"{place * step:.12g}") for place in places.tolist()]
+    return [float(f"{place * step:.12g}") + 0.0 for place in places.tolist()]  # + 0.0: never minus zero
 
 
 def percent(value: float) -> str:
@@ -295,7 +295,7 @@ def histograms(title: str, groups: Mapping[str, Floats], axis: str | None = None
             parts.append(el("text", "log scale", x="66%", y=foot, class_="tick", text_anchor="middle"))
     else:
         parts += _scale(scale, axis, foot)
-        foot += 40
+        foot += 20 if scale.single else 36
     about = f"Histograms from {number(low)} to {number(high)} for {', '.join(shown(g, 30) for g in groups)}."
     return picture(title, about, foot + 6, parts)
 
@@ -316,9 +316,9 @@ def _scale(scale: Bins, axis: str, foot: int) -> list[Markup]:
             last = at
     what = f"{axis} (log scale)" if scale.log else axis
     folded = "the outer 0.5 % on each side are in the end bins"
-    lines = [what] if scale.single else [what, folded]
-    texts = [el("text", t, x="100%", y=foot + 13 + 16 * k, class_="tick", text_anchor="end") for k, t in enumerate(lines)]
-    return [*parts, *texts]
+    for k, line in enumerate([what] if scale.single else [what, folded]):
+        parts.append(el("text", line, x="100%", y=foot + 13 + 16 * k, class_="tick", text_anchor="end"))
+    return parts
 
 
 def shares(title: str, groups: Mapping[str, float]) -> Markup:

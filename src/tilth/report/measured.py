@@ -59,23 +59,23 @@ def signals(build: Build) -> Markup:
 def _pictured(build: Build, name: str) -> Markup | None:
     """The data map and the curves of a signal that has them."""
     pool = build.pool
-    found = [*([pictures.data_map(pool, name)] if pictures.has_map(pool, name) else []),
-             *pictures.curves_of(name, build.state_of(name))]  # fmt: skip
-    if not found:
+    if not pictures.has_map(pool, name) or not pool.count:
         return None
+    mapped = pictures.data_map(pool, name)
     more = None
-    if pictures.has_map(pool, name) and "correctness" in pictures.outputs(pool)[name]:
-        more = fold("The map, coloured by correctness", pictures.data_map(pool, name, "correctness", hover=False).figure)
-    first, *others = ([el("h4", p.title), p.figure] for p in found)
-    return el("div", first, more, others)
+    if "correctness" in pictures.outputs(pool)[name]:
+        again = pictures.data_map(pool, name, "correctness", hover=False)
+        more = fold("The map, coloured by correctness", again.figure)
+    curves = [[el("h4", p.title), p.figure] for p in pictures.curves_of(name, build.state_of(name))]
+    return el("div", el("h4", mapped.title), mapped.figure, more, curves)
 
 
 def _correlated(pool: Pool, names: list[str]) -> list[object]:
     """How the signals of this build go together."""
     columns = [c for c in pictures.numeric_outputs(pool) if c.partition(".")[0] in names]
-    if len(columns) < 2 or not pool.count:
+    found = pictures.correlations(pool, columns) if len(columns) > 1 else None
+    if found is None:
         return []
-    found = pictures.correlations(pool, columns)
     pairs = [p for p in found.told["pairs"] if p["a"].partition(".")[0] != p["b"].partition(".")[0]]
     rows = [[shown(p["a"], NAME), shown(p["b"], NAME), f"{p['spearman']:.3f}"] for p in pairs[:PAIRS]]
     return [

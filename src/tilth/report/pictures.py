@@ -31,12 +31,12 @@ POINTS = 2000  # records in a data map: each is an element with a text of its ow
 RANKED = 20_000  # records that are ranked for correlations
 EXCERPT = 120  # characters of a text that are shown when one points at its record
 REGIONS = (Kind("easy", "blue"), Kind("ambiguous", "orange", "square"), Kind("hard", "rose", "ring"))
-FIFTHS = tuple(Kind(name, f"fifth{k}") for k, name in enumerate(("0–20 %", "–40 %", "–60 %", "–80 %", "–100 %")))
+FIFTHS = tuple(Kind(name, f"fifth{k}") for k, name in enumerate(("0–20%", "20–40%", "40–60%", "60–80%", "80–100%")))
 UNKNOWN = Kind("unknown", "grey")
 OF = {
     "right": ("Records whose label is the likeliest", "share of records that are right", 1.0),
     "gold": ("Probability of the own label", "mean probability of the own label", 1.0),
-    "forgotten": ("Forgetting", "share of records right one pass before, and no longer", float("nan")),
+    "forgotten": ("Forgetting", "share of records right one pass before, and no longer", None),
 }
 
 
@@ -108,7 +108,7 @@ def data_map(pool: Pool, name: str, by: str = "region", hover: bool = True) -> P
     taken = pool.take(rows, ["id", *facts, *more, *(["text"] if hover else [])])
     x, y = (_floats(taken.column(f"{name}.{c}")) for c in ("variability", "confidence"))
     which, kinds = _kinds(taken, name, by)
-    notes = [_drawn(rows.size, int(known.sum()), "records that have both")]
+    notes = [_drawn(rows.size, int(known.sum()), "mapped records")]
     if by == "correctness":
         notes.append("colour: share of passes that were right")
     title = f"Data map of {shown(name, NAME)}"
@@ -181,22 +181,25 @@ def curves_of(name: str, state: Any) -> list[Picture]:
 # ---- correlations ----------------------------------------------------------------------------
 
 
-def correlations(pool: Pool, names: list[str] | None = None) -> Picture:
-    """Spearman's rank correlation between all numeric outputs of all signals, or those named.
+def correlations(pool: Pool, names: list[str]) -> Picture | None:
+    """Spearman's rank correlation between each two numeric outputs; None when fewer than two of them vary.
 
     A record that lacks either number does not count for that pair.
     """
-    names = numeric_outputs(pool) if names is None else names
     rows = sample(pool, RANKED)
     taken = pool.take(rows, names)
-    values = np.stack([_floats(taken.column(name)) for name in names], 1)
-    rho = spearman(values)
-    note = f"Spearman, of {_drawn(rows.size, pool.count, 'records')}"
+    columns = {name: _floats(taken.column(name)) for name in names}
+    columns = {name: values for name, values in columns.items() if np.unique(values[np.isfinite(values)]).size > 1}
+    if len(columns) < 2:
+        return None
+    rho = spearman(np.stack([*columns.values()], 1))
+    notes = [f"Spearman, of {_drawn(rows.size, pool.count, 'records')}"]
+    if left := len(names) - len(columns):
+        notes.append(f"left out: {left} that {'does' if left == 1 else 'do'} not vary")
     title = "Rank correlation of signals"
-    pairs = [{"a": a, "b": b, "spearman": v} for a, b, v in plots.strongest(names, rho)]
-    return Picture(
-        title, plots.matrix(title, names, rho, note), {"drawn": int(rows.size), "of": pool.count, "pairs": pairs}
-    )
+    pairs = [{"a": a, "b": b, "spearman": v} for a, b, v in plots.strongest([*columns], rho)]
+    told = {"drawn": int(rows.size), "of": pool.count, "constant": [n for n in names if n not in columns]}
+    return Picture(title, plots.matrix(title, [*columns], rho, notes), told | {"pairs": pairs})
 
 
 def spearman(values: Floats) -> Floats:

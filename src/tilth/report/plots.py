@@ -106,16 +106,24 @@ def scatter(
 
 
 def curves(
-    title: str, series: Mapping[str, Floats], kinds: Sequence[Kind], across: str, upward: str, most: float, note: str
+    title: str,
+    series: Mapping[str, Floats],
+    kinds: Sequence[Kind],
+    across: str,
+    upward: str,
+    most: float | None,
+    note: str,
 ) -> Markup:
     """Lines over passes, counted from 1: each the mean of (trainings, passes) numbers, in a band of all trainings.
 
     Args:
-        most: the top of the scale, which begins at 0; NaN takes the largest value.
+        most: the top of the scale, where the numbers have one.
     """
     passes = max(values.shape[1] for values in series.values())
-    largest = max(float(np.nanmax(values)) for values in series.values())
-    frame = _Frame((0.7, passes + 0.3), (0.0, (most if most == most else largest) or 1.0), 220)
+    every_value = np.concatenate([values[np.isfinite(values)] for values in series.values()])
+    low, high = float(every_value.min()), float(every_value.max()) if most is None else most
+    y_ticks = _around(low, high)
+    frame = _Frame((0.7, passes + 0.3), (y_ticks[0], y_ticks[-1]), 220)
     bands: list[Markup] = []
     parts: list[Markup] = []
     told = []
@@ -124,9 +132,9 @@ def curves(
     for kind in drawn:
         values = series[kind.name]
         known = np.flatnonzero(np.isfinite(values).all(0))
-        middle, low, high = (f(values[:, known]) for f in (_mean, _low, _high))
+        middle, lowest, highest = (np.asarray(f(values[:, known], 0)) for f in (np.mean, np.min, np.max))
         if len(values) > 1 and known.size > 1:
-            bands.append(_band(frame, known + 1, low, high, kind.colour))
+            bands.append(_band(frame, known + 1, lowest, highest, kind.colour))
         for i in range(known.size - 1):
             parts.append(el("line", x1=frame.across(known[i] + 1), y1=frame.up(middle[i]),
                             x2=frame.across(known[i + 1] + 1), y2=frame.up(middle[i + 1]),
@@ -134,28 +142,26 @@ def curves(
         for i, at in enumerate(known.tolist()):
             if at % every:
                 continue
-            span = f" [{number(low[i])}, {number(high[i])}]" if len(values) > 1 else ""
+            span = f" [{number(lowest[i])}, {number(highest[i])}]" if len(values) > 1 else ""
             said = f"{kind.name}, pass {at + 1}: {number(middle[i])}{span}"
             parts.append(_mark(kind, frame.across(at + 1), frame.up(middle[i]), said))
         told.append(f"{kind.name} ends at {number(float(middle[-1]))}")
     x_ticks = [v for v in ticks(1.0, float(passes), 8) if v == round(v)] if passes > 8 else range(1, passes + 1)
-    axes = frame.axes(across, upward, [float(v) for v in x_ticks], ticks(*frame.y, 5))
+    axes = frame.axes(across, upward, [float(v) for v in x_ticks], y_ticks)
     foot = TOP + frame.height + 56
     note_ = el("text", note, x="0", y=foot, class_="tick")
     about = f"{upward} over {across}. {note}: {'; '.join(told)}."
     return el("figure", picture(title, about, foot + 8, _legend(drawn), axes, bands, parts, note_), class_="chart")
 
 
-def _mean(values: Floats) -> Floats:
-    return np.asarray(values.mean(0))
-
-
-def _low(values: Floats) -> Floats:
-    return np.asarray(values.min(0))
-
-
-def _high(values: Floats) -> Floats:
-    return np.asarray(values.max(0))
+def _around(low: float, high: float) -> list[float]:
+    """Round numbers of which the first is not above `low` and the last not below `high`."""
+    if not high > low:
+        low, high = (0.0, 1.0) if not low else sorted((0.0, 2 * low))
+    found = ticks(low, high, 5)
+    step = found[1] - found[0] if len(found) > 1 else high - low
+    first, last = np.floor(low / step + 1e-9), np.ceil(high / step - 1e-9)
+    return [float(f"{k * step:.12g}") + 0.0 for k in np.arange(first, last + 1).tolist()]
 
 
 def _band(frame: _Frame, at: npt.NDArray[np.int64], low: Floats, high: Floats, colour: str) -> Markup:
@@ -168,7 +174,7 @@ def _band(frame: _Frame, at: npt.NDArray[np.int64], low: Floats, high: Floats, c
               viewBox=f"0 0 1000 {frame.height:g}", preserveAspectRatio="none")  # fmt: skip
 
 
-def matrix(title: str, names: Sequence[str], values: Floats, note: str) -> Markup:
+def matrix(title: str, names: Sequence[str], values: Floats, notes: Sequence[str]) -> Markup:
     """The lower half of a symmetric matrix of numbers from -1 to 1, with each name where its row meets its column.
 
     Blue is positive and orange negative, the stronger the farther from 0; numbers stand in the cells where few names
@@ -184,11 +190,11 @@ def matrix(title: str, names: Sequence[str], values: Floats, note: str) -> Marku
             said = f"{shown(name, 80)} and {shown(names[j], 80)}: {number(value)}"
             sign = "none" if not np.isfinite(value) else "warm" if value < 0 else "cold"
             strength = f"{abs(value):.2f}" if np.isfinite(value) else None
-            parts.append(el("rect", el("title", said), x=j * size, y=y, width=size - 1, height=size - 1,
+            parts.append(el("rect", el("title", said), x=j * size, y=y, width=size, height=size,
                             fill_opacity=strength, class_=f"cell {sign}"))  # fmt: skip
             if size == 34:
                 text = f"{value:.2f}".replace("-", "−") if np.isfinite(value) else "–"
-                parts.append(el("text", text, x=f"{(j + 0.5) * size - 0.5:g}", y=y + 21, class_="inside",
+                parts.append(el("text", text, x=f"{(j + 0.5) * size:g}", y=y + 21, class_="inside",
                                 text_anchor="middle"))  # fmt: skip
         label = el("text", shown(name, LABEL), el("title", shown(name, 200)), x=i * size + 6, y=y + size // 2 + 4,
                    class_="tick ink")  # fmt: skip
@@ -199,11 +205,11 @@ def matrix(title: str, names: Sequence[str], values: Floats, note: str) -> Marku
                         class_=f"cell {'warm' if value < 0 else 'cold'}"))  # fmt: skip
     for x, text in ((0, "−1"), (174, "1")):
         parts.append(el("text", text, x=x, y=foot, class_="tick"))
-    parts.append(el("text", note, x="0", y=foot + 24, class_="tick"))
+    parts += [el("text", note, x="0", y=foot + 24 + 16 * i, class_="tick") for i, note in enumerate(notes)]
     pairs = strongest(names, values)
     told = ", ".join(f"{a} and {b} {number(v)}" for a, b, v in pairs[:5]) or "none"
     width = max(int(max((i * size + 12 + 7.2 * min(len(s), LABEL + 1) for i, s in enumerate(names)), default=0)), 340)
-    drawn = picture(title, f"{note}. Strongest: {told}.", foot + 32, parts, width=width)
+    drawn = picture(title, f"{'; '.join(notes)}. Strongest: {told}.", foot + 16 + 16 * len(notes), parts, width=width)
     return el("figure", drawn, class_="scroll", tabindex="0", role="region", aria_label=title)
 
 

@@ -12,6 +12,7 @@ from tilth.report.markup import Markup, el
 __all__ = ["flat", "html_page", "png", "svg"]
 
 WIDTH, MARGIN, HEAD = 760, 16, 30
+ZOOM, TALLEST = 2, 20_000  # dots per pixel, and dots of a PNG's height
 BEGIN = "/* pictures */"  # what stands below this in the style sheet is for pictures
 
 
@@ -67,8 +68,11 @@ def png(document: str, dark: bool = False) -> bytes:
             "A PNG needs resvg. Install it: pip install 'tilth[plot]'; or write .svg or .html, which need nothing more."
         ) from None
     if svg_to_bytes(svg_string=LETTER) == svg_to_bytes(svg_string=LETTER.replace("M", "")):
-        raise UsageError("A PNG needs a font to write with, and none is installed. Install one, or write .svg or .html.")
-    return bytes(svg_to_bytes(svg_string=flat(document, dark), zoom=2))
+        raise UsageError("A PNG needs a font, and none is installed here. Install one, or write .svg or .html.")
+    height = re.search(r'height="([\d.]+)"', document)
+    if height and ZOOM * float(height[1]) > TALLEST:
+        raise UsageError("So many pictures do not fit a PNG. Name one output, as in SIGNAL.OUTPUT, or write .html.")
+    return bytes(svg_to_bytes(svg_string=flat(document, dark), zoom=ZOOM))
 
 
 LETTER = (

@@ -50,6 +50,7 @@ class Cartography(Signal[ById]):
     """
 
     paper: ClassVar[str] = "dataset_cartography"
+    version: ClassVar[int] = 2  # 2: keeps curves over passes
 
     learner: Learner = Field(default_factory=Learner, description="the model that is watched")
     skip: int = Field(0, ge=0, description="first passes that are left out")
@@ -95,9 +96,7 @@ def maps(seen: Recording, skip: int = 0) -> dict[str, npt.NDArray[np.generic]]:
     }
 
 
-def dynamics(
-    seen: Recording, regions: npt.NDArray[np.generic]
-) -> dict[str, dict[str, npt.NDArray[np.float64]]]:
+def dynamics(seen: Recording, regions: npt.NDArray[np.generic]) -> dict[str, dict[str, npt.NDArray[np.float64]]]:
     """Training pass by pass, (seeds, passes), of all records and of each region: the share whose label is the
     likeliest (``right``), the mean probability of the label (``gold``), and the share that was right after the pass
     before and is no longer (``forgotten``; unknown for the first pass)."""
