@@ -52,10 +52,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(built: Path, *words: str) -> Any:
-    done = tilth("plot", *words, "--json", cwd=built)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+def draw(built: Path, folder: str, signal: str = "", out: str = "out.svg", **options: Any) -> Any:
+    """What the command does, in this process."""
+    return plot(built / folder, signal, built / out, **options)
 
 
 def titles(path: Path) -> list[str]:
@@ -63,64 +62,64 @@ def titles(path: Path) -> list[str]:
 
 
 def test_each_kind_of_picture_becomes_a_file(built: Path) -> None:
-    told = run(built, "build/recipe", "cartography")
+    done = tilth("plot", "build/recipe", "cartography", "--json", cwd=built)
+    told = json.loads(done.stdout)
     assert told["picture"] == "cartography.svg"
     assert told["drawn"] == [{"title": "Data map of cartography", "drawn": 120, "of": 120, "colour": "region"}]
     assert titles(built / "cartography.svg") == ["Data map of cartography"]
-    curves = run(built, "build/recipe/pool", "cartography", "--kind", "curves", "--out", "new/folder/curves.svg")
+    curves = draw(built, "build/recipe/pool", "cartography", "new/folder/curves.svg", kind="curves")
     assert len(titles(built / "new/folder/curves.svg")) == 3
     assert curves["drawn"][0]["passes"] == 6
     assert len(curves["drawn"][0]["right"]["all"]) == 6
-    found = run(built, "build/recipe", "--out", "corr.svg")["drawn"][0]
+    found = draw(built, "build/recipe", "", "corr.svg")["drawn"][0]
     assert found["pairs"][0].keys() == {"a", "b", "spearman"}
     assert {"el2n.score", "tokens.count"} <= {p[k] for p in found["pairs"] for k in "ab"}
-    run(built, "build/recipe", "el2n", "--out", "el2n.svg")
+    draw(built, "build/recipe", "el2n", "el2n.svg")
     assert titles(built / "el2n.svg") == ["el2n.score", "el2n.spread"]
-    one = run(built, "build/recipe", "cartography.region", "--out", "region.svg")
+    one = draw(built, "build/recipe", "cartography.region")
     assert [p["title"] for p in one["drawn"]] == ["cartography.region"]
-    within = run(built, "build/recipe", "el2n", "--kind", "correlation", "--out", "within.svg")
+    within = draw(built, "build/recipe", "el2n", kind="correlation")
     assert {p[k] for p in within["drawn"][0]["pairs"] for k in "ab"} == {"el2n.score", "el2n.spread"}
 
 
 def test_the_report_and_the_command_show_the_same_picture(built: Path) -> None:
     report = (built / "build/recipe/report.html").read_text()
-    run(built, "build/recipe", "cartography", "--out", "map.html")
+    draw(built, "build/recipe", "cartography", "map.html")
     (drawn,) = re.findall(r"<figure.*?</figure>", (built / "map.html").read_text(), re.DOTALL)
     assert drawn in report
-    run(built, "build/recipe", "--out", "corr.html")
+    draw(built, "build/recipe", "", "corr.html")
     (drawn,) = re.findall(r"<figure.*?</figure>", (built / "corr.html").read_text(), re.DOTALL)
     assert drawn in report
 
 
-@pytest.mark.parametrize("words", [("cartography",), ("el2n",), ()])
-def test_text_of_data_is_text_in_every_file(built: Path, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("signal", ["cartography", "el2n", ""])
+def test_text_of_data_is_text_in_every_file(built: Path, signal: str) -> None:
     for ending in ("svg", "html"):
-        run(built, "build/recipe", *words, "--out", f"evil.{ending}")
+        draw(built, "build/recipe", signal, f"evil.{ending}")
         page = (built / f"evil.{ending}").read_text()
         assert "<img" not in page
         assert "<script" not in page
-        assert ("&lt;/script&gt;&lt;img" in page) == bool(words)
+        assert ("&lt;/script&gt;&lt;img" in page) == bool(signal)
     ET.parse(built / "evil.svg")
 
 
 def test_a_png_is_the_svg_at_twice_its_size(built: Path) -> None:
     pytest.importorskip("resvg_py")
-    for dark in ([], ["--dark"]):
-        run(built, "build/recipe", "el2n.score", "--out", "el2n.png", *dark)
+    for dark in (False, True):
+        draw(built, "build/recipe", "el2n.score", "el2n.png", dark=dark)
         png = (built / "el2n.png").read_bytes()
         assert png.startswith(b"\x89PNG\r\n\x1a\n")
-        run(built, "build/recipe", "el2n.score", "--out", "el2n.svg")
+        draw(built, "build/recipe", "el2n.score", "el2n.svg")
         root = ET.parse(built / "el2n.svg").getroot()
         assert struct.unpack(">II", png[16:24]) == tuple(2 * int(float(root.get(k) or 0)) for k in ("width", "height"))
-        colours = _pixels(png)
+        colours = _pixels(png, 200)
         assert colours[0, 0].tolist()[:3] == ([0x14, 0x18, 0x1D] if dark else [255, 255, 255])
         bars = [0x56, 0xB4, 0xE9] if dark else [0x00, 0x72, 0xB2]
         assert (colours[..., :3] == bars).all(-1).mean() > 0.005
-    (built / "el2n.png").unlink()
 
 
-def _pixels(png: bytes) -> Any:
-    """A PNG of 8-bit RGBA, unfiltered row by row."""
+def _pixels(png: bytes, rows: int) -> Any:
+    """The first rows of a PNG of 8-bit RGBA."""
     import zlib
 
     data, at = b"", 8
@@ -132,14 +131,14 @@ def _pixels(png: bytes) -> Any:
     width, height, depth, kind = struct.unpack(">IIBB", png[16:26])
     assert (depth, kind) == (8, 6)
     raw = np.frombuffer(zlib.decompress(data), np.uint8).reshape(height, 1 + 4 * width)
-    out = np.zeros((height + 1, 4 * width + 4), np.int64)
-    for y in range(height):
+    out = np.zeros((rows + 1, 4 * width + 4), np.int64)
+    for y in range(rows):
         line, how = raw[y, 1:].astype(np.int64), int(raw[y, 0])
         for x in range(4 * width):
             a, b, c = out[y + 1, x], out[y, x + 4], out[y, x]
             near = min((abs(b - c), 0, a), (abs(a - c), 1, b), (abs(a + b - 2 * c), 2, c))[2]
             out[y + 1, x + 4] = (line[x] + (0, a, b, (a + b) // 2, near)[how]) % 256
-    return out[1:, 4:].reshape(height, width, 4)
+    return out[1:, 4:].reshape(rows, width, 4)
 
 
 def test_without_resvg_a_png_is_refused_and_the_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,34 +159,45 @@ def test_a_png_without_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("folder", "signal", "options", "says"),
     [
-        (["nowhere"], "No pool is in nowhere. Give a build's folder"),
+        ("nowhere", "", {}, "nowhere. Give a build's folder"),
         (
-            ["build/recipe", "cartografy"],
+            "build/recipe",
+            "cartografy",
+            {},
             "no signal 'cartografy'. Did you mean cartography? It has cartography (confid",
         ),
-        (["build/recipe", "minhash"], "name it in the recipe's `signals:` and run `tilth score`"),
-        (["build/recipe", "el2n.scor"], "el2n has no output 'scor'. Did you mean score? It has score, spread."),
-        (["build/recipe", "el2n", "--kind", "map"], "el2n has score, spread. cartography makes both. To add a signal"),
-        (["build/recipe", "el2n", "--kind", "curves"], "el2n kept no curves over passes. cartography keeps them"),
-        (["build/recipe", "el2n.score", "--kind", "correlation"], "write el2n, without .score"),
-        (["build/recipe", "--kind", "map"], "is a picture of one signal. Name it: It has cartography"),
-        (["build/recipe", "el2n", "--kind", "pie"], "--kind is map, curves, histogram or correlation. Got 'pie'"),
-        (["build/recipe", "cartography", "--colour", "red"], "--colour is region or correctness. Got 'red'"),
-        (["build/recipe", "el2n", "--out", "el2n.gif"], "--out ends in .svg, .png or .html. Got 'el2n.gif'"),
-        (["build/bare"], "two outputs that are numbers and vary; there is none. It has no signal yet. To add"),
-        (["build/bare", "el2n"], "It has no signal yet"),
-        (["build/recipe", "tokens", "--kind", "correlation"], "there is tokens.count"),
+        ("build/recipe", "minhash", {}, "name it in the recipe's `signals:` and run `tilth score`"),
+        ("build/recipe", "el2n.scor", {}, "el2n has no output 'scor'. Did you mean score? It has score, spread."),
+        ("build/recipe", "el2n", {"kind": "map"}, "el2n has score, spread. cartography makes both. To add a signal"),
+        ("build/recipe", "el2n", {"kind": "curves"}, "el2n kept no curves over passes. cartography keeps them"),
+        ("build/recipe", "el2n.score", {"kind": "correlation"}, "write el2n, without .score"),
+        ("build/recipe", "", {"kind": "map"}, "is a picture of one signal. Name it: It has cartography"),
+        ("build/recipe", "el2n", {"kind": "pie"}, "--kind is map, curves, histogram or correlation. Got 'pie'"),
+        ("build/recipe", "cartography", {"colour": "red"}, "--colour is region or correctness. Got 'red'"),
+        ("build/recipe", "el2n", {"out": "el2n.gif"}, "--out ends in .svg, .png or .html. Got '"),
+        ("build/bare", "", {}, "two outputs that are numbers and vary; there is none. It has no signal yet. To add"),
+        ("build/bare", "el2n", {}, "It has no signal yet"),
+        ("build/recipe", "tokens", {"kind": "correlation"}, "there is tokens.count"),
     ],
 )
-def test_errors_say_what_there_is_and_what_to_do(built: Path, words: list[str], says: str) -> None:
+def test_errors_say_what_there_is_and_what_to_do(
+    built: Path, folder: str, signal: str, options: dict[str, str], says: str
+) -> None:
     before = {*built.iterdir()}
-    done = tilth("plot", *words, cwd=built)
-    assert done.returncode == 2, done.stderr
-    assert says in done.stderr
-    assert done.stderr.count("\n") == 1
+    with pytest.raises(UsageError) as error:
+        draw(built, folder, signal, **options)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
     assert {*built.iterdir()} == before
+
+
+def test_an_error_is_one_line_with_an_exit_code(built: Path) -> None:
+    done = tilth("plot", "build/recipe", "cartografy", cwd=built)
+    assert done.returncode == 2
+    assert done.stderr.startswith("tilth: The pool has no signal 'cartografy'. Did you mean cartography?")
+    assert done.stderr.count("\n") == 1
 
 
 def test_signals_that_do_not_vary_have_no_picture(built: Path) -> None:
