@@ -181,7 +181,7 @@ def matrix(title: str, names: Sequence[str], values: Floats, notes: Sequence[str
     leave room, and elsewhere when one points at them. Missing numbers are NaN and leave their cell empty.
     """
     n = len(names)
-    size = 34 if n <= 12 else 24 if n <= 24 else 15
+    size = 34 if n <= 16 else 24 if n <= 24 else 15
     parts: list[Markup] = []
     for i, name in enumerate(names):
         y = 4 + i * size
@@ -193,7 +193,7 @@ def matrix(title: str, names: Sequence[str], values: Floats, notes: Sequence[str
             parts.append(el("rect", el("title", said), x=j * size, y=y, width=size, height=size,
                             fill_opacity=strength, class_=f"cell {sign}"))  # fmt: skip
             if size == 34:
-                text = f"{value:.2f}".replace("-", "−") if np.isfinite(value) else "–"
+                text = _short(value)
                 parts.append(el("text", text, x=f"{(j + 0.5) * size:g}", y=y + 21, class_="inside",
                                 text_anchor="middle"))  # fmt: skip
         label = el("text", shown(name, LABEL), el("title", shown(name, 200)), x=i * size + 6, y=y + size // 2 + 4,
@@ -211,6 +211,12 @@ def matrix(title: str, names: Sequence[str], values: Floats, notes: Sequence[str
     width = max(int(max((i * size + 12 + 7.2 * min(len(s), LABEL + 1) for i, s in enumerate(names)), default=0)), 340)
     drawn = picture(title, f"{'; '.join(notes)}. Strongest: {told}.", foot + 16 + 16 * len(notes), parts, width=width)
     return el("figure", drawn, class_="scroll", tabindex="0", role="region", aria_label=title)
+
+
+def _short(value: float) -> str:
+    """At most four characters, which fit a cell."""
+    text = f"{round(value, 2) + 0.0:.2f}" if np.isfinite(value) else "–"
+    return {"1.00": "1", "-1.00": "−1"}.get(text, text.replace("-", "−").replace("0.", ".", 1))
 
 
 def strongest(names: Sequence[str], values: Floats) -> list[tuple[str, str, float]]:
