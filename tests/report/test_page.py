@@ -123,7 +123,7 @@ def test_a_map_curves_and_correlations_are_in_the_report(everything: Build) -> N
     text = "".join(reader.texts)
     assert "Data map of learned" in text
     assert "all 110 mapped records" in text
-    assert "Records whose label is the likeliest: learned" in text
+    assert "Records that are right: learned" in text
     assert "Rank correlation of signals" in text
     assert "Spearman, of all 120 records" in text
     marks = [v for t, n, v in reader.attributes if n == "class" and v.startswith("mark ")]

@@ -153,7 +153,7 @@ def test_a_map_without_region_or_by_correctness() -> None:
 def test_axes_have_names_and_round_numbers() -> None:
     texts = ["".join(e.itertext()) for e in parsed(data_map(large(), "cartography")).iter(f"{SVG}text")]
     assert "variability: standard deviation over passes" in texts
-    assert "confidence: mean probability of the own label" in texts
+    assert "confidence: mean probability of the own label or tokens" in texts
     round_ = [t for t in texts if re.fullmatch(r"-?[\d.]+", t)]
     assert round_ == ["0", "0.2", "0.4", "0.6", "0.8", "1", "0", "0.1", "0.2", "0.3", "0.4", "0.5"]  # upward, across
     assert "-0" not in texts

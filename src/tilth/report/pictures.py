@@ -34,9 +34,9 @@ REGIONS = (Kind("easy", "blue"), Kind("ambiguous", "orange", "square"), Kind("ha
 FIFTHS = tuple(Kind(name, f"fifth{k}") for k, name in enumerate(("0–20%", "20–40%", "40–60%", "60–80%", "80–100%")))
 UNKNOWN = Kind("unknown", "grey")
 OF = {
-    "right": ("Records whose label is the likeliest", "share of records that are right", 1.0),
-    "gold": ("Probability of the own label", "mean probability of the own label", 1.0),
-    "forgotten": ("Forgetting", "share of records right one pass before, and no longer", None),
+    "right": ("Records that are right", "share of records that are right"),
+    "gold": ("Probability of the own label or tokens", "mean probability of the own label or tokens"),
+    "forgotten": ("Forgetting", "share of records right one pass before, and no longer"),
 }
 
 
@@ -115,7 +115,7 @@ def data_map(pool: Pool, name: str, by: str = "region", hover: bool = True) -> P
     hovers = _hovers(taken, name, facts) if hover else []
     figure = plots.scatter(
         title, x, y, which, kinds, hovers, "variability: standard deviation over passes",
-        "confidence: mean probability of the own label", notes,
+        "confidence: mean probability of the own label or tokens", notes,
     )  # fmt: skip
     return Picture(title, figure, {"drawn": int(rows.size), "of": int(known.sum()), "colour": by})
 
@@ -167,12 +167,12 @@ def curves_of(name: str, state: Any) -> list[Picture]:
     for what, series in kept.items():
         if not any(np.isfinite(values).any() for values in series.values()):
             continue  # nothing can be forgotten in a single pass
-        title, upward, most = OF[what]
+        title, upward = OF[what]
         title = f"{title}: {shown(name, NAME)}"
         seeds, passes = next(iter(series.values())).shape
         note = f"mean and range of {seeds} trainings" if seeds > 1 else "one training"
         kinds = [Kind("all", "ink"), *REGIONS]
-        figure = plots.curves(title, series, kinds, "pass", upward, most, note)
+        figure = plots.curves(title, series, kinds, "pass", upward, note)
         told = {group: values.mean(0).tolist() for group, values in series.items()}
         found.append(Picture(title, figure, {"passes": passes, "trainings": seeds, what: told}))
     return found

@@ -84,15 +84,16 @@ def scatter(
     title: str, x: Floats, y: Floats, which: npt.NDArray[np.int64], kinds: Sequence[Kind], hovers: Sequence[str],
     across: str, upward: str, notes: Sequence[str],
 ) -> Markup:  # fmt: skip
-    """A point per record.
+    """A point per record; both scales begin at 0.
 
     Args:
         which: the kind of each point, a place in `kinds`.
         hovers: what is shown when one points at it; nothing where this is empty.
         notes: what the points and colours are, drawn below them.
     """
-    frame = _Frame((0.0, max(float(x.max(initial=0)), 1e-9) * 1.03), (-0.02, 1.02), 400)
-    axes = frame.axes(across, upward, ticks(*frame.x), [0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    y_ticks = _around(0.0, float(y.max(initial=0)))
+    frame = _Frame((0.0, float(x.max(initial=0)) * 1.03 or 1.0), (-0.02 * y_ticks[-1], 1.02 * y_ticks[-1]), 400)
+    axes = frame.axes(across, upward, ticks(*frame.x), y_ticks)
     marks = [
         _mark(kinds[k], frame.across(a), frame.up(b), hovers[i] if hovers else None)
         for i, (a, b, k) in enumerate(zip(x.tolist(), y.tolist(), which.tolist(), strict=True))
@@ -111,18 +112,12 @@ def curves(
     kinds: Sequence[Kind],
     across: str,
     upward: str,
-    most: float | None,
     note: str,
 ) -> Markup:
-    """Lines over passes, counted from 1: each the mean of (trainings, passes) numbers, in a band of all trainings.
-
-    Args:
-        most: the top of the scale, where the numbers have one.
-    """
+    """Lines over passes, counted from 1: each the mean of (trainings, passes) numbers, in a band of all trainings."""
     passes = max(values.shape[1] for values in series.values())
     every_value = np.concatenate([values[np.isfinite(values)] for values in series.values()])
-    low, high = float(every_value.min()), float(every_value.max()) if most is None else most
-    y_ticks = _around(low, high)
+    y_ticks = _around(float(every_value.min()), float(every_value.max()))
     frame = _Frame((0.7, passes + 0.3), (y_ticks[0], y_ticks[-1]), 220)
     bands: list[Markup] = []
     parts: list[Markup] = []
@@ -160,7 +155,7 @@ def _around(low: float, high: float) -> list[float]:
         low, high = (0.0, 1.0) if not low else sorted((0.0, 2 * low))
     found = ticks(low, high, 5)
     step = found[1] - found[0] if len(found) > 1 else high - low
-    first, last = np.floor(low / step + 1e-9), np.ceil(high / step - 1e-9)
+    first, last = np.floor(low / step + 1e-6), np.ceil(high / step - 1e-6)
     return [float(f"{k * step:.12g}") + 0.0 for k in np.arange(first, last + 1).tolist()]
 
 
