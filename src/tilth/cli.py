@@ -422,6 +422,30 @@ def diff(
     _emit(told, as_json, describe_diff(told))
 
 
+@app.command()
+def plot(
+    pool: Annotated[Path, typer.Argument(help="a build's folder, or the pool inside it", show_default=False)],
+    signal: Annotated[str, typer.Argument(help="SIGNAL or SIGNAL.OUTPUT; when empty, how all of them correlate")] = "",
+    out: Annotated[Path | None, typer.Option(help="file ending in .svg, .png or .html; default SIGNAL.svg")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="map, curves, histogram or correlation; default map where there is one")
+    ] = None,
+    colour: Annotated[str, typer.Option(help="what a map's colours tell: region or correctness")] = "region",
+    dark: Annotated[bool, typer.Option("--dark", help="a PNG in dark colours; the others follow the reader")] = False,
+    as_json: Json = False,
+) -> None:
+    """Draw a pool's signals: data map, curves over passes, histograms by source, or how they correlate.
+
+    A map of many records shows 2,000 of them, drawn at random; pointing at one shows its id and how its text begins.
+
+    Example: tilth plot build/recipe cartography --out map.html
+    """
+    from tilth.plot import plot as draw
+
+    told = draw(pool, signal, out, kind, colour, dark)
+    _emit(told, as_json, told["picture"])
+
+
 @app.command(name="list")
 def list_(
     noun: Annotated[

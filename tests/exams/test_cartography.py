@@ -10,7 +10,7 @@ from tilth.core import Run
 from tilth.engine.apply import score_in_memory
 from tilth.models.learner import Learner, Recording
 from tilth.probes.label_noise import LabelNoise
-from tilth.signals.difficulty.cartography import Cartography, maps
+from tilth.signals.difficulty.cartography import Cartography, dynamics, maps
 
 
 def test_wrong_labels_have_low_confidence_and_the_naive_rival_fails() -> None:
@@ -42,6 +42,34 @@ def test_columns_by_hand() -> None:
     assert found["region"].tolist() == ["easy", "ambiguous", "hard"]
     late = maps(seen, skip=1)
     assert late["confidence"] == pytest.approx([0.9, 0.5, 0.2])
+
+
+def test_curves_by_hand() -> None:
+    right = np.array([[[1, 0, 0], [1, 1, 0], [1, 0, 0]], [[1, 1, 0], [0, 1, 0], [1, 1, 1]]], np.float32)
+    gold = right * np.float32(0.5) + np.float32(0.25)
+    seen = Recording(np.arange(3), np.zeros(3, np.int64), ("a", "b"), gold, right, gold, gold)
+    found = dynamics(seen, np.array(["easy", "easy", "hard"]))
+    assert {what: [*groups] for what, groups in found.items()} == {
+        what: ["all", "easy", "hard"] for what in ("right", "gold", "forgotten")
+    }
+    assert found["right"]["all"] == pytest.approx(np.array([[1, 2, 1], [2, 1, 3]]) / 3)
+    assert found["right"]["hard"].tolist() == [[0, 0, 0], [0, 0, 1]]
+    assert found["gold"]["easy"] == pytest.approx(np.array([[0.5, 0.75, 0.5], [0.75, 0.5, 0.75]]))
+    assert np.isnan(found["forgotten"]["all"][:, 0]).all()  # before the first pass there was nothing to forget
+    assert found["forgotten"]["easy"][:, 1:].tolist() == [[0, 0.5], [0.5, 0]]
+    assert found["forgotten"]["hard"][:, 1:].tolist() == [[0, 0], [0, 0]]
+
+
+def test_curves_are_kept_and_agree_with_the_columns() -> None:
+    world = LabelNoise(flip=0.1).build(300, Run())
+    signal = Cartography(learner=Learner(seeds=2))
+    state = signal.fit(world.pool, None, Run())
+    assert state.curves["right"]["all"].shape == (2, 6)
+    assert state.curves["right"]["all"].mean() == pytest.approx(state.values["correctness"].mean())
+    assert state.curves["gold"]["hard"].mean() == pytest.approx(
+        state.values["confidence"][state.values["region"] == "hard"].mean(), rel=1e-5
+    )
+    assert state.curves["gold"]["hard"].mean() < state.curves["gold"]["easy"].mean()
 
 
 def test_variability_is_of_passes_not_of_seeds() -> None:

@@ -19,7 +19,9 @@ from tilth.engine.evidence.gathered import Evidence, gather
 from tilth.engine.prove import Verdict
 from tilth.engine.statistics import benjamini_hochberg, compare
 from tilth.recipe import Recipe
+from tilth.signals._by_id import ById
 
+SIGNALS = ("quality", "learned", "still", "minhash", "contamination")
 HOSTILE = [
     "</script><img src=x onerror=alert(1)>",
     '"><svg onload=alert(2)>',
@@ -60,10 +62,26 @@ class FakeBuild:
     policies: list[Method] = field(default_factory=list)
     run: Run = field(default_factory=Run)
 
+    def state_of(self, name: str) -> ById:
+        rng = np.random.default_rng(4)
+        curves = {what: {"all": rng.random((3, 5)), "hard": rng.random((3, 5))} for what in ("right", "gold")}
+        return ById(np.zeros(0, np.uint64), {}, curves)
+
 
 def struct(**columns: Any) -> pa.Array:
     arrays = [v if isinstance(v, pa.Array) else pa.array(v) for v in columns.values()]
     return pa.StructArray.from_arrays(arrays, [*columns])
+
+
+def learned(count: int) -> pa.Array:
+    """What `cartography` makes, with some records unknown."""
+    rng = np.random.default_rng(3)
+    known = np.arange(count) % 12 != 0
+    values = {name: np.where(known, rng.random(count), np.nan) for name in ("confidence", "variability", "correctness")}
+    regions = [
+        str(v) if k else None for v, k in zip(rng.choice(["easy", "ambiguous", "hard"], count), known, strict=True)
+    ]
+    return struct(**{n: pa.array(v, from_pandas=True) for n, v in values.items()}, region=pa.array(regions))
 
 
 def hostile_pool(count: int = 120) -> TablePool:
@@ -83,6 +101,7 @@ def hostile_pool(count: int = 120) -> TablePool:
                 language=pa.array([HOSTILE[i % 3] for i in range(count)]),
                 spans=pa.array([[1] * (i % 3) for i in range(count)]),
             ),
+            "learned": learned(count),
             "still": struct(zero=pa.array(np.zeros(count)), never=pa.array([False] * count)),
             "minhash": struct(
                 cluster=pa.array([i // 7 for i in range(count)]), duplicate=pa.array([i % 7 > 0 for i in range(count)])
@@ -142,7 +161,7 @@ def fake(folder: Path, *, goal: bool = True, proof: bool = True) -> Build:
         recipe=Recipe.model_validate(raw),
         pool=pool,
         imported=Imported({"files": [[HOSTILE[0], f"a{HOSTILE[6].replace('/', '')}.jsonl", 12, "ab" * 32]]}),
-        signals={name: Planted() for name in ("quality", "still", "minhash", "contamination")},
+        signals={name: Planted() for name in SIGNALS},
     )
 
     def bad(k: int) -> dict[str, Any]:

@@ -29,11 +29,12 @@ ATTRIBUTES = set(
         r"\S+",
         """
 lang charset http-equiv content name href id class title open scope colspan tabindex role aria-label dir
-width height viewbox preserveaspectratio x y x1 x2 y1 y2 cx cy r rx d dx text-anchor
+width height viewbox preserveaspectratio x y x1 x2 y1 y2 cx cy r rx d dx text-anchor transform fill-opacity
 """,
     )
 )
 VOID = {"meta", "br"}
+VISIBLE = {0x202E: "‹U+202E›", 0x2066: "‹U+2066›"}
 
 
 class Reader(HTMLParser):
@@ -110,9 +111,27 @@ def test_each_place_that_data_reaches_is_covered(everything: Build, hostile: lis
         f"'{hostile[1]}'",  # a licence in the recipe
         f", {hostile[-1]}",  # a licence of a record
         "</pre><img src=x onerror=alert(4)>",  # a method's field
+        f"{hostile[1]}-9\n{hostile[4].translate(VISIBLE)}\nconfidence",  # id and source of a point in a data map
     ):
         assert place in text, place
     assert any(tag == "svg" and name == "aria-label" and "onerror" in v for tag, name, v in reader.attributes)
+
+
+def test_a_map_curves_and_correlations_are_in_the_report(everything: Build) -> None:
+    page = made(everything)
+    reader = read(page)
+    text = "".join(reader.texts)
+    assert "Data map of learned" in text
+    assert "all 110 mapped records" in text
+    assert "Records that are right: learned" in text
+    assert "Rank correlation of signals" in text
+    assert "Spearman, of all 120 records" in text
+    marks = [v for t, n, v in reader.attributes if n == "class" and v.startswith("mark ")]
+    dots = [v for v in marks if "fifth" in v]
+    assert len(dots) == 110 + 5  # the map by correctness, and its legend
+    rows = tables(read_rows(page), "The strongest between different signals")
+    assert len(rows) > 1
+    assert all(a.partition(".")[0] != b.partition(".")[0] for a, b, _ in rows[1:])
 
 
 def test_what_cannot_be_seen_is_made_visible(everything: Build) -> None:

@@ -43,6 +43,21 @@ def test_a_tournament_becomes_two_pictures_that_stand_alone(tmp_path: Path) -> N
     assert "a & <b>" in "".join(gains.itertext())
 
 
+def test_the_page_about_signals_shows_the_pictures_it_describes() -> None:
+    import re
+
+    page = (ROOT / "docs" / "signals.md").read_text()
+    found = [ROOT / "docs" / name for name in re.findall(r"!\[.+?\]\((.+?)\)", page)]
+    assert [path.name for path in found] == ["map.svg", "correlations.svg"]
+    points, cells = (
+        [e for e in ET.parse(path).getroot().iter() if (e.get("class") or "").startswith(which) and len(e)]
+        for path, which in zip(found, ("mark", "cell"), strict=True)
+    )
+    assert len(points) == 400
+    assert "hard and 12 ambiguous" in page
+    assert len(cells) == 10 * 9 // 2
+
+
 def test_the_page_about_proofs_shows_pictures_and_commands_that_exist() -> None:
     import re
 

@@ -14,7 +14,20 @@ import numpy.typing as npt
 
 from tilth.report.markup import Markup, el, shown
 
-__all__ = ["Bins", "Interval", "bars", "bins", "forest", "histograms", "lines", "number", "shares"]
+__all__ = [
+    "Bins",
+    "Interval",
+    "bars",
+    "bins",
+    "forest",
+    "histograms",
+    "lines",
+    "number",
+    "percent",
+    "picture",
+    "shares",
+    "ticks",
+]
 
 Floats = npt.NDArray[np.float64]
 LABEL = 40  # characters of a label that fit the narrowest screen
@@ -33,7 +46,25 @@ def number(value: float) -> str:
     return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _percent(value: float) -> str:
+def ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """At most `most` round numbers from low to high: multiples of 1, 2 or 5 times a power of ten.
+
+    >>> ticks(0.0, 0.43), ticks(1, 60)
+    ([0.0, 0.1, 0.2, 0.3, 0.4], [10.0, 20.0, 30.0, 40.0, 50.0, 60.0])
+    """
+    if not high > low:
+        return [low]
+    rough = (high - low) / most
+    power = 10.0 ** np.floor(np.log10(rough))
+    for step in (power * np.array([1.0, 2, 5, 10, 20])).tolist():
+        places = np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1)
+        if places.size <= most:
+            break
+    return [float(f"{place * step:.12g}") + 0.0 for place in places.tolist()]  # + 0.0: never minus zero
+
+
+def percent(value: float) -> str:
+    """A place along the width."""
     return f"{value:.2f}".rstrip("0").rstrip(".") + "%"
 
 
@@ -41,10 +72,11 @@ def _share(value: float) -> str:
     return f"{value:.1%}" if np.isfinite(value) else "–"
 
 
-def _svg(title: str, about: str, height: float, *children: object) -> Markup:
+def picture(title: str, about: str, height: float, *children: object, width: object = "100%") -> Markup:
+    """An SVG element with what a screen reader says of it."""
     return el(
         "svg", el("title", title), el("desc", about), children,
-        role="img", aria_label=f"{title}. {about}", width="100%", height=f"{height:g}",
+        role="img", aria_label=f"{title}. {about}", width=width, height=f"{height:g}",
     )  # fmt: skip
 
 
@@ -66,13 +98,13 @@ def bars(title: str, rows: Mapping[str, Sequence[float]], series: Sequence[str],
             if not np.isfinite(value):
                 continue
             at, width = y + 20 + 15 * k, 78 * max(value, 0.0) / top
-            parts.append(el("rect", x="0", y=at, width=_percent(width), height=thick, rx="2",
+            parts.append(el("rect", x="0", y=at, width=percent(width), height=thick, rx="2",
                             class_=colours[k]))  # fmt: skip
             text = f"{value:.1%}" if unit == "%" else f"{number(value)}{unit}"
-            parts.append(el("text", text, x=_percent(width), dx="6", y=at + 10, class_="value"))
+            parts.append(el("text", text, x=percent(width), dx="6", y=at + 10, class_="value"))
     about = f"{len(rows)} rows; bars: {', '.join(series)}; the longest is {number(top)}."
-    picture = _svg(title, about, max(1, len(rows)) * step + 4, parts)
-    return el("figure", legend(series) if len(series) > 1 else None, picture, class_="chart")
+    whole = picture(title, about, max(1, len(rows)) * step + 4, parts)
+    return el("figure", legend(series) if len(series) > 1 else None, whole, class_="chart")
 
 
 def _colours(series: Sequence[str]) -> list[str]:
@@ -111,7 +143,7 @@ def forest(title: str, rows: Sequence[Interval], unit: str, left: str, right: st
     low, high = low - pad, high + pad
 
     def at(value: float) -> str:
-        return _percent(100 * (value - low) / (high - low))
+        return percent(100 * (value - low) / (high - low))
 
     step, foot = 46, 38
     bottom = len(rows) * step + 4
@@ -125,8 +157,7 @@ def forest(title: str, rows: Sequence[Interval], unit: str, left: str, right: st
             *(el("line", x1=at(v), x2=at(v), y1=y - 5, y2=y + 5, class_=f"span {marks}") for v in (row.low, row.high)),
             el("circle", cx=at(row.middle), cy=y, r="5", class_=f"dot {marks}"),
         ]
-    ticks = [low + pad, 0.0, high - pad]
-    for value in ticks:
+    for value in (low + pad, 0.0, high - pad):
         # A tick too near to zero's would print over it.
         if value and abs(value) < 0.15 * (high - low):
             continue
@@ -137,7 +168,7 @@ def forest(title: str, rows: Sequence[Interval], unit: str, left: str, right: st
     parts.append(el("text", f"← {left}", x="0", y=bottom + foot - 4, class_="tick"))
     parts.append(el("text", f"{right} →", x="100%", y=bottom + foot - 4, class_="tick", text_anchor="end"))
     told = "; ".join(f"{r.name} {r.middle:+.4f} [{r.low:+.4f}, {r.high:+.4f}] {r.call}" for r in rows)
-    return el("figure", _svg(title, f"In {unit}: {told}.", bottom + foot, parts), class_="chart")
+    return el("figure", picture(title, f"In {unit}: {told}.", bottom + foot, parts), class_="chart")
 
 
 def lines(
@@ -158,9 +189,9 @@ def lines(
             for a, v in zip(at, values, strict=True)
         ]
         parts.append(el("path", d="M" + "L".join(points), class_=f"line{colours.get(name, '')}"))
-    picture = el("svg", parts, x="12%", y="8", width="86%", height=height, viewBox="0 -10 1000 1020",
+    drawn = el("svg", parts, x="12%", y="8", width="86%", height=height, viewBox="0 -10 1000 1020",
                  preserveAspectRatio="none")  # fmt: skip
-    ticks = [
+    marks = [
         el("text", number(high), x="0", y="18", class_="tick"),
         el("text", number(low), x="0", y=height + 6, class_="tick"),
         el("line", x1="12%", x2="98%", y1=height + 12, y2=height + 12, class_="axis"),
@@ -177,7 +208,7 @@ def lines(
         keys.append(el("span", el("i", class_="key series0"), "others"))
     about = f"{unit} over {across}, logarithmic. {ends}."
     return el(
-        "figure", el("figcaption", keys, class_="legend"), _svg(title, about, height + 34, picture, ticks),
+        "figure", el("figcaption", keys, class_="legend"), picture(title, about, height + 34, drawn, marks),
         class_="chart",
     )  # fmt: skip
 
@@ -227,14 +258,24 @@ def bins(values: Floats, most: int = 28) -> Bins:
     return Bins(np.linspace(low, high, most + 1), log)
 
 
-def histograms(title: str, groups: Mapping[str, Floats]) -> Markup:
-    """One small histogram per group, all with the same bins, each as high as its own fullest bin."""
+def histograms(title: str, groups: Mapping[str, Floats], axis: str | None = None) -> Markup:
+    """One small histogram per group, all with the same bins, each as high as its own fullest bin.
+
+    Args:
+        axis: what the values are; draws the picture larger, with a scale and each group's number of records.
+    """
     scale = bins(np.concatenate([*groups.values(), np.zeros(0)]))
-    step, tall = 24, 19
+    tall = 19 if axis is None else 52
+    step = tall + (5 if axis is None else 12)
     parts: list[Markup] = []
     for i, (name, values) in enumerate(groups.items()):
         counts = scale.count(values[np.isfinite(values)])
         parts.append(_group(name, i * step))
+        if axis is not None:
+            n = int(counts.sum())
+            fullest = f"fullest bin {_share(int(counts.max()) / n)}" if n else "no values"
+            for k, text in enumerate((f"{n:,} records", fullest)):
+                parts.append(el("text", text, x="0", y=i * step + 31 + 15 * k, class_="tick"))
         heights = np.where(counts > 0, np.maximum(tall * counts / max(int(counts.max()), 1), 1.0), 0.0)
         # Whole numbers stand apart, a continuous scale does not.
         bar = "h.85V{tall}h.15" if scale.single else "h1"
@@ -247,12 +288,37 @@ def histograms(title: str, groups: Mapping[str, Floats]) -> Markup:
         parts.append(el("line", x1="32%", x2="100%", y1=i * step + tall, y2=i * step + tall, class_="axis"))
     low, high = scale.ends
     foot = len(groups) * step + 12
-    parts.append(el("text", number(low), x="32%", y=foot, class_="tick"))
-    parts.append(el("text", number(high), x="100%", y=foot, class_="tick", text_anchor="end"))
-    if scale.log:
-        parts.append(el("text", "log scale", x="66%", y=foot, class_="tick", text_anchor="middle"))
+    if axis is None:
+        parts.append(el("text", number(low), x="32%", y=foot, class_="tick"))
+        parts.append(el("text", number(high), x="100%", y=foot, class_="tick", text_anchor="end"))
+        if scale.log:
+            parts.append(el("text", "log scale", x="66%", y=foot, class_="tick", text_anchor="middle"))
+    else:
+        parts += _scale(scale, axis, foot)
+        foot += 20 if scale.single else 36
     about = f"Histograms from {number(low)} to {number(high)} for {', '.join(shown(g, 30) for g in groups)}."
-    return _svg(title, about, foot + 6, parts)
+    return picture(title, about, foot + 6, parts)
+
+
+def _scale(scale: Bins, axis: str, foot: int) -> list[Markup]:
+    """Round numbers under histograms, and what they are."""
+    low, high = scale.ends
+    ends = scale.edges[0], scale.edges[-1]
+    values = [0.0, *(10.0**k for k in range(1, 16))] if scale.log else ticks(low, high, 5)
+    parts, last = [], -100.0
+    for value in values:
+        place = float(np.log1p(value)) if scale.log else value
+        at = 32 + 68 * (place - ends[0]) / (ends[1] - ends[0])
+        if low <= value <= high and at - last > 9:
+            anchor = "start" if at < 35 else "end" if at > 96 else "middle"
+            parts.append(el("line", x1=percent(at), x2=percent(at), y1=foot - 24, y2=foot - 19, class_="axis"))
+            parts.append(el("text", number(value), x=percent(at), y=foot - 5, class_="tick", text_anchor=anchor))
+            last = at
+    what = f"{axis} (log scale)" if scale.log else axis
+    folded = "the outer 0.5 % on each side are in the end bins"
+    for k, line in enumerate([what] if scale.single else [what, folded]):
+        parts.append(el("text", line, x="100%", y=foot + 13 + 16 * k, class_="tick", text_anchor="end"))
+    return parts
 
 
 def shares(title: str, groups: Mapping[str, float]) -> Markup:
@@ -264,8 +330,8 @@ def shares(title: str, groups: Mapping[str, float]) -> Markup:
         parts.append(_group(name, y))
         parts.append(el("rect", x="32%", y=y + 5, width="52%", height="11", rx="2", class_="track"))
         if np.isfinite(share):
-            parts.append(el("rect", x="32%", y=y + 5, width=_percent(52 * share), height="11", rx="2", class_="area"))
+            parts.append(el("rect", x="32%", y=y + 5, width=percent(52 * share), height="11", rx="2", class_="area"))
         parts.append(el("text", _share(share), x="100%", y=y + 15, class_="tick",
                         text_anchor="end"))  # fmt: skip
     told = ", ".join(f"{shown(g, 30)} {_share(v)}" for g, v in groups.items())
-    return _svg(title, f"Shares: {told}.", len(groups) * step + 2, parts)
+    return picture(title, f"Shares: {told}.", len(groups) * step + 2, parts)

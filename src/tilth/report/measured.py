@@ -14,15 +14,16 @@ import pyarrow.compute as pc
 
 from tilth.core.plan import Groups, groups
 from tilth.core.pool import Pool
-from tilth.report import charts
+from tilth.report import charts, pictures
 from tilth.report.charts import number
 from tilth.report.markup import Markup, el, shown
 from tilth.report.parts import NAME, fold, note, record, section, table, take, warning
+from tilth.report.pictures import Picture
 
 if TYPE_CHECKING:
     from tilth.build import Build
 
-__all__ = ["clusters", "contamination", "signals"]
+__all__ = ["clusters", "contamination", "distribution", "signals"]
 
 SAMPLE = 200_000  # records a histogram is drawn from
 SOURCES = 12  # sources with a histogram of their own
@@ -30,6 +31,7 @@ VALUES = 8  # values of a text output that are listed
 TRACKED = 10_000  # different values of a text output that are counted
 LARGEST, MEMBERS, EXCERPT = 5, 5, 200
 HITS = 20
+PAIRS = 10  # of outputs that go together, listed
 
 
 # ---- signals ---------------------------------------------------------------------------------
@@ -49,8 +51,38 @@ def signals(build: Build) -> Markup:
         note(f"What was measured, nothing decided yet. Histograms are drawn from {of}; each is as high as its own "
              "fullest bin, and the outer 0.5 % on each side are folded into the end bins. Smallest, largest and "
              "missing are of all records."),
-        [_signal(pool, name, sources, every) for name in names],
+        [[_signal(pool, name, sources, every), _pictured(build, name)] for name in names],
+        _correlated(pool, names),
     )  # fmt: skip
+
+
+def _pictured(build: Build, name: str) -> Markup | None:
+    """The data map and the curves of a signal that has them."""
+    pool = build.pool
+    if not pictures.has_map(pool, name) or not pool.count:
+        return None
+    mapped = pictures.data_map(pool, name)
+    more = None
+    if "correctness" in pictures.outputs(pool)[name]:
+        again = pictures.data_map(pool, name, "correctness", hover=False)
+        more = fold("The map, coloured by correctness", again.figure)
+    curves = [[el("h4", p.title), p.figure] for p in pictures.curves_of(name, build.state_of(name))]
+    return el("div", el("h4", mapped.title), mapped.figure, more, curves)
+
+
+def _correlated(pool: Pool, names: list[str]) -> list[object]:
+    """How the signals of this build go together."""
+    columns = [c for c in pictures.numeric_outputs(pool) if c.partition(".")[0] in names]
+    found = pictures.correlations(pool, columns) if len(columns) > 1 else None
+    if found is None:
+        return []
+    pairs = [p for p in found.told["pairs"] if p["a"].partition(".")[0] != p["b"].partition(".")[0]]
+    rows = [[shown(p["a"], NAME), shown(p["b"], NAME), f"{p['spearman']:.3f}"] for p in pairs[:PAIRS]]
+    return [
+        el("h3", found.title),
+        found.figure,
+        table(["output", "goes with", "Spearman"], rows, "The strongest between different signals") if rows else None,
+    ]
 
 
 @dataclass
@@ -135,27 +167,54 @@ def _stream(pool: Pool, name: str, outputs: list[_Output], every: int) -> npt.ND
     return np.concatenate(picked)
 
 
+def distribution(pool: Pool, name: str, output: str, sources: Groups) -> Picture | None:
+    """How one output of a signal is distributed, by source, large enough to stand alone; None when it is constant or
+    cannot be drawn."""
+    kind = pool.schema.field(name).type.field(output).type
+    if not _readable(kind) or not pool.count:
+        return None
+    every = max(1, -(-pool.count // SAMPLE))
+    found = _Output(output, kind)
+    picked = _stream(pool, name, [found], every)
+    figure = None if found.touches_nothing else _chart(found, sources.index[picked], sources, pool.count, name)
+    if figure is None:
+        return None
+    title = f"{shown(name, NAME)}.{output}" + (f", every {every}th record" if every > 1 else "")
+    return Picture(title, figure, {"records": int(picked.size), "missing": found.missing})
+
+
+def _chart(
+    output: _Output, index: npt.NDArray[np.int32], sources: Groups, count: int, alone: str = ""
+) -> Markup | None:
+    """The picture of an output's values; with the signal's name in `alone`, the larger one."""
+    if output.is_text:
+        return charts.shares(f"Commonest values of {output.name}", {v: n / count for v, n in _common(output)})
+    by = dict(_by_source(output.values, index, sources))
+    if pa.types.is_boolean(output.kind):
+        shares = {name: float(np.nanmean(v)) if np.isfinite(v).any() else float("nan") for name, v in by.items()}
+        return charts.shares(f"Share of true in {output.name}", shares)
+    if output.touches_nothing:
+        return None
+    what = "length of " if pa.types.is_nested(output.kind) else ""
+    axis = f"{what}{shown(alone, NAME)}.{output.name}" if alone else None
+    return charts.histograms(f"Distribution of {output.name}", by, axis)
+
+
 def _card(output: _Output, index: npt.NDArray[np.int32], sources: Groups, count: int) -> Markup:
     missing = f" · missing {output.missing / count:.1%}" if output.missing else ""
     tag = el("span", "constant", class_="tag") if output.touches_nothing and count else None
-    body = None
     if output.is_text:
-        body = charts.shares(f"Commonest values of {output.name}", {v: n / count for v, n in _common(output)})
         facts = f"{_count(len(output.counted), 'value')}, share of records{missing}"
     elif pa.types.is_boolean(output.kind):
-        by = {name: float(np.nanmean(v)) if np.isfinite(v).any() else float("nan")
-              for name, v in _by_source(output.values, index, sources)}  # fmt: skip
-        body = charts.shares(f"Share of true in {output.name}", by)
         facts = f"true, by source{missing}"
     else:
         values = output.values
         finite = values[np.isfinite(values)]
         middle = float(np.median(finite)) if finite.size else float("nan")
         low, high = (output.low, output.high) if output.low <= output.high else (float("nan"), float("nan"))
-        if not output.touches_nothing:
-            body = charts.histograms(f"Distribution of {output.name}", dict(_by_source(values, index, sources)))
         what = "length of list · " if pa.types.is_nested(output.kind) else ""
         facts = f"{what}min {number(low)} · median {number(middle)} · max {number(high)}{missing}"
+    body = _chart(output, index, sources, count)
     return el("div", el("h4", el("code", output.name), tag), el("p", facts, class_="facts"), body, class_="card")
 
 

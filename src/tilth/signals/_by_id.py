@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -23,10 +23,12 @@ class ById:
     Attributes:
         ids: hashes of the ids, ascending.
         values: name -> value of each of these records; NaN and None are unknown.
+        curves: what is measured -> group of records -> (seeds, passes) means over the group; for pictures only.
     """
 
     ids: npt.NDArray[np.uint64]
     values: Mapping[str, npt.NDArray[Any]]
+    curves: Mapping[str, Mapping[str, npt.NDArray[np.float64]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, pool: Pool, rows: npt.NDArray[np.int64], values: Mapping[str, npt.NDArray[Any]]) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -31,10 +32,11 @@ class Cartography(Signal[ById]):
 
     With ``learner: {model: lm}`` it maps text without labels: of each token the probability is that of the true one,
     and a record's is the mean of its tokens'; right is who predicts more than half of them. Records without a label
-    (or text) get nulls. Cost: that of training the learner, shared with `el2n` and the others; seconds for 20,000
-    sentences. Trap: after many passes even wrong labels are learnt and everything looks easy, so look early, and at a
-    pass at which the model generalises; rare classes look hard. Source: Swayamdipta et al. 2020, arXiv 2009.10795;
-    forgetting after Toneva et al. 2019, arXiv 1812.05159.
+    (or text) get nulls. What each region did pass by pass is kept, for the report and ``tilth plot``. Cost: that of
+    training the learner, shared with `el2n` and the others; seconds for 20,000 sentences. Trap: after many passes even
+    wrong labels are learnt and everything looks easy, so look early, and at a pass at which the model generalises;
+    rare classes look hard. Source: Swayamdipta et al. 2020, arXiv 2009.10795; forgetting after Toneva et al. 2019,
+    arXiv 1812.05159.
 
     >>> from tilth.core import Run
     >>> from tilth.engine.apply import score_in_memory
@@ -48,6 +50,7 @@ class Cartography(Signal[ById]):
     """
 
     paper: ClassVar[str] = "dataset_cartography"
+    version: ClassVar[int] = 2  # 2: keeps curves over passes
 
     learner: Learner = Field(default_factory=Learner, description="the model that is watched")
     skip: int = Field(0, ge=0, description="first passes that are left out")
@@ -69,7 +72,8 @@ class Cartography(Signal[ById]):
 
     def fit(self, pool: Pool, goal: Goal | None, run: Run) -> ById:
         seen = self.learner.record(pool, run)
-        return ById.of(pool, seen.rows, maps(seen, min(self.skip, self.learner.passes - 1)))
+        found = maps(seen, min(self.skip, self.learner.passes - 1))
+        return replace(ById.of(pool, seen.rows, found), curves=dynamics(seen, found["region"]))
 
     def score(self, batch: pa.RecordBatch, state: ById, run: Run) -> Columns:
         return state.columns(batch.column("id"))
@@ -89,6 +93,20 @@ def maps(seen: Recording, skip: int = 0) -> dict[str, npt.NDArray[np.generic]]:
         "forgetting": np.where(known.any((0, 1)), falls, np.nan),
         "threshold_closeness": (gold.mean(1) * (1 - gold.mean(1))).mean(0),
         "region": REGIONS[ranks.argmax(0)],
+    }
+
+
+def dynamics(seen: Recording, regions: npt.NDArray[np.generic]) -> dict[str, dict[str, npt.NDArray[np.float64]]]:
+    """Training pass by pass, (seeds, passes), of all records and of each region: the share whose label is the
+    likeliest (``right``), the mean probability of the label (``gold``), and the share that was right after the pass
+    before and is no longer (``forgotten``; unknown for the first pass)."""
+    known = seen.right > 0.5
+    lost = np.full(known.shape, np.nan)
+    lost[:, 1:] = known[:, :-1] & ~known[:, 1:]
+    groups = {"all": np.ones(len(regions), np.bool_), **{name: regions == name for name in REGIONS.tolist()}}
+    return {
+        what: {name: values[..., group].astype(np.float64).mean(-1) for name, group in groups.items() if group.any()}
+        for what, values in (("right", known), ("gold", seen.gold), ("forgotten", lost))
     }
 
 
