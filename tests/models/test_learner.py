@@ -225,3 +225,46 @@ def test_a_pool_smaller_than_a_batch_still_gives_a_look_at_every_pass(model: str
     pool = LabelNoise(flip=0.1, words=40).build(12, Run()).pool
     fields: dict[str, Any] = {"model": model, "seeds": 1, "passes": 4, "depth": 1, "vocab": 300, "context": 16}
     assert Learner(**fields).record(pool, Run()).gold.shape == (1, 4, 12)
+
+
+def test_reading_is_the_arithmetic_of_its_definition() -> None:
+    torch = pytest.importorskip("torch")
+    from tilth.models.batches import windows_to_score
+    from tilth.models.told import _medians, reading
+    from tilth.models.train import record_losses
+    from tilth.models.transformer import Config, build
+
+    model = build(Config.of_depth(1, 40, 16), torch.Generator().manual_seed(0)).eval()
+    offsets, ids = np.array([0, 9, 9, 30]), np.random.default_rng(0).integers(1, 40, 30).astype(np.uint32)
+    data = windows_to_score(offsets, ids, 16, 0)
+    nats, tokens = record_losses(model, data)
+    wide, narrow = reading(model, data, 40), reading(model, data, 1)
+    assert wide.nats[[0, 2]] == pytest.approx(nats[[0, 2]], rel=1e-5)
+    assert np.isnan([wide.nats[1], wide.sure[1], wide.hard[1], wide.guessable[1]]).all(), "the record without a token"
+    assert wide.guessable[[0, 2]].tolist() == [1, 1]
+    p = model.logits(model(torch.from_numpy(data.inputs).long(), torch.from_numpy(data.documents)))
+    log, targets = p.log_softmax(-1).detach().numpy(), data.targets
+    owner = data.documents
+    for record, count in ((0, 9), (2, 21)):
+        rows, places = np.nonzero((owner == record) & (targets >= 0))
+        assert rows.size == count == tokens[record]
+        costs = -log[rows, places, targets[rows, places]]
+        assert wide.hard[record] == pytest.approx(np.median(costs), rel=1e-4)
+        assert wide.sure[record] == pytest.approx(np.exp(log[rows, places].max(-1)).mean(), rel=1e-4)
+        first = log[rows, places].argmax(-1) == targets[rows, places]
+        assert narrow.guessable[record] == pytest.approx(first.mean())
+    found = _medians(np.array([2, 0, 2, 2, 0]), np.array([5.0, 1, 7, 6, 2]), 4)
+    assert found[[0, 2]].tolist() == [1.5, 6]
+    assert np.isnan(found[[1, 3]]).all()
+
+
+@pytest.mark.parametrize("model", ["linear", "encoder"])
+def test_probabilities_of_other_texts_and_of_its_own(model: str) -> None:
+    if model == "encoder":
+        pytest.importorskip("torch")
+    learner = Learner(model=model, seeds=1, passes=2, depth=1, vocab=300)
+    seen = learner.record(POOL, Run())
+    p = learner.probabilities(1, POOL, POOL.column("text"), Run())
+    assert p.sum(1) == pytest.approx(np.ones(120), rel=1e-5)
+    assert p[np.arange(120), seen.labels] == pytest.approx(seen.gold[0, 1], rel=1e-3)
+    assert learner.probabilities(1, POOL, pa.chunked_array([["never seen"]]), Run()).shape == (1, len(seen.names))

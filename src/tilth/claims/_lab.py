@@ -1,4 +1,5 @@
-"""What the claims that train small transformers share: a vocabulary, training on questions and texts, and answering."""
+"""What claims share: for transformers a vocabulary, training on questions and texts, and answering; for classifiers
+labelled sets, wrong labels and accuracy."""
 
 from __future__ import annotations
 
@@ -12,30 +13,36 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import orjson
+import pyarrow as pa
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tilth.core import Run
+from tilth.core import Budget, Goal, Plan, Run, TablePool
 from tilth.core.errors import UsageError
 from tilth.core.pool import Pool
 from tilth.io.streams import blocks, lines
 from tilth.models.batches import reading_order, windows, windows_to_score
 from tilth.models.dialogues import Dialogues
 from tilth.models.feeds import Fixed
+from tilth.models.linear import encode_labels
 from tilth.models.optim import Options
 from tilth.models.train import Trained, descend, generator, record_losses, train_examples, train_lm
 from tilth.models.transformer import Config, Decoder, build, generate, rotations
 from tilth.models.tune import Texts, answer_log_probs
+from tilth.proofs.classify import Classify
 
 __all__ = [
     "CHARACTERS",
     "WORDS",
     "Reader",
     "Vocab",
+    "accuracy",
     "answers",
     "asked",
     "decoder",
+    "flipped",
+    "labelled",
     "labels",
     "learn",
     "losses",
@@ -240,3 +247,34 @@ def row(statement: str, paper: str, here: npt.ArrayLike, holds: bool | None) -> 
 def order(count: int, places: int, run: Run) -> npt.NDArray[np.int64]:
     """So many readings of `count` records: all of them again and again, in a new order each time."""
     return reading_order(np.full(count, -(-places // count)), run.rng("order"))[:places]
+
+
+def labelled(texts: Sequence[str], given: npt.ArrayLike) -> TablePool:
+    """A labelled pool of texts."""
+    columns = {"id": [f"r{i}" for i in range(len(texts))], "text": pa.array(texts, pa.string())}
+    return TablePool(pa.table({**columns, "label": pa.array(np.asarray(given).tolist(), pa.string())}), "labeled")
+
+
+def flipped(
+    right: npt.NDArray[np.str_], share: float, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.bool_]]:
+    """The labels, a share of them changed to another of the classes at random, and which.
+
+    >>> given, wrong = flipped(np.array(["a", "b"] * 10), 0.2, np.random.default_rng(0))
+    >>> int(wrong.sum()), int((given != np.array(["a", "b"] * 10)).sum())
+    (4, 4)
+    """
+    names, place = np.unique(right, return_inverse=True)
+    wrong = rng.permutation(right.size) < round(share * right.size)
+    turn = np.where(wrong, rng.integers(1, names.size, right.size), 0)
+    return names[(place + turn) % names.size], wrong
+
+
+def accuracy(proof: Classify, pool: Pool, test: Pool, run: Run, kept: npt.ArrayLike | None = None) -> float:
+    """Share of the test's labels that a classifier says, trained on the pool or on these rows of it."""
+    plan = Plan.everything(pool, Budget(pool.count, "records"))
+    if kept is not None:
+        plan = plan.revised({"use": "claim"}, "chosen", keep=np.isin(np.arange(pool.count), np.asarray(kept)))
+    log, names = proof.predict(plan, pool, Goal(test, test, plan.budget), run)
+    truth, _ = encode_labels(test.column("label").to_pylist(), names)
+    return float((log.argmax(1) == truth).mean())

@@ -28,7 +28,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+<<<<<<< HEAD
 from typing import Any, Final, Literal, Protocol, Self, TypeAlias
+=======
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+>>>>>>> w-d2
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +47,9 @@ from tilth.core.pool import column_digest
 from tilth.models.last_layer import Factored, Gradients, Sketched
 from tilth.models.linear import Linear, Rows, encode_labels, epochs
 from tilth.models.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from tilth.models.told import Reading
 
 __all__ = ["Learner", "Recording", "Snapshot", "Told", "labelled"]
 
@@ -180,6 +187,18 @@ class Learner(BaseModel):
         key = f"{self._key(pool, run, 0)}-gradients{number}"
         return run.share(key, lambda here: model.gradients(texts, labels, here))
 
+    def probabilities(self, number: int, pool: Pool, texts: pa.ChunkedArray, run: Run) -> Floats:
+        """(n, classes) of any texts, by the first seed's model after pass `number` over the pool; classifiers only."""
+        model = self.snapshot(number, pool, run)
+        assert isinstance(model, (_LinearSnapshot, _EncoderSnapshot))
+        return model.probabilities(texts, run)
+
+    def reading(self, number: int, pool: Pool, texts: pa.ChunkedArray, top: int, run: Run) -> Reading:
+        """What the first seed's model after pass `number` over the pool makes of any texts; language models only."""
+        model = self.snapshot(number, pool, run)
+        assert isinstance(model, _DecoderSnapshot)
+        return model.reading(texts, top, run)
+
     def subjects(self, pool: Pool) -> tuple[Ints, Ints, tuple[str, ...], pa.ChunkedArray]:
         """Row numbers, labels, names of the classes and texts of what is judged."""
         if self.model != "lm":
@@ -297,6 +316,10 @@ class _LinearSnapshot:
         rows = Rows.of(texts, self.ngrams, self.buckets)
         return Factored(rows, self.model.errors(rows, labels).astype(np.float32))
 
+    def probabilities(self, texts: pa.ChunkedArray, run: Run) -> Floats:
+        """(n, classes)."""
+        return self.model.probabilities(Rows.of(texts, self.ngrams, self.buckets))
+
 
 @dataclass(frozen=True)
 class _EncoderSnapshot:
@@ -306,6 +329,16 @@ class _EncoderSnapshot:
     tokenizer: Tokenizer
 
     def gradients(self, texts: pa.ChunkedArray, labels: Ints, run: Run) -> Gradients:
+        inputs, errors = self._of(texts, run)
+        errors[np.arange(labels.size), labels] -= 1
+        return Factored(inputs.astype(np.float16), errors)  # errors of sure predictions would be 0 in half precision
+
+    def probabilities(self, texts: pa.ChunkedArray, run: Run) -> Floats:
+        """(n, classes)."""
+        return self._of(texts, run)[1].astype(np.float64)
+
+    def _of(self, texts: pa.ChunkedArray, run: Run) -> tuple[Reals, Reals]:
+        """`outputs` of the model with these weights."""
         import torch
 
         from tilth.models.train import threads
@@ -314,9 +347,7 @@ class _EncoderSnapshot:
         with threads(1):
             model = Classifier(Decoder(self.config), self.classes).to(run.device)
             model.load_state_dict({name: torch.from_numpy(value) for name, value in self.weights.items()})
-            inputs, errors = self.outputs(model, self.tokenizer.encode_batch(texts.to_pylist()))
-        errors[np.arange(labels.size), labels] -= 1
-        return Factored(inputs.astype(np.float16), errors)  # errors of sure predictions would be 0 in half precision
+            return self.outputs(model, self.tokenizer.encode_batch(texts.to_pylist()))
 
     def outputs(self, model: Any, encoded: Any) -> tuple[Reals, Reals]:
         """What the last layer reads, (n, width), and the probabilities, (n, classes)."""
@@ -349,6 +380,18 @@ class _DecoderSnapshot:
             values = tell(model, data, sketch=sketch, device=run.device)[-1]
         assert values is not None
         return Sketched(values)
+
+    def reading(self, texts: pa.ChunkedArray, top: int, run: Run) -> Reading:
+        """See `Learner.reading`."""
+        from tilth.models.batches import windows_to_score
+        from tilth.models.merging import decoder
+        from tilth.models.told import reading
+        from tilth.models.train import threads
+
+        with threads(1):
+            model = decoder(self.config, self.weights, run.device).eval()
+            data = windows_to_score(*self.tokenizer.encode_batch(texts.to_pylist()), self.config.context, END)
+            return reading(model, data, top, device=run.device)
 
 
 @dataclass(frozen=True)

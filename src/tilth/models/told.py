@@ -21,7 +21,7 @@ from tilth.models.batches import Windows
 from tilth.models.feeds import Batch
 from tilth.models.transformer import Decoder
 
-__all__ = ["Sketch", "tell"]
+__all__ = ["Reading", "Sketch", "reading", "tell"]
 
 Reals = npt.NDArray[np.float32]
 
@@ -84,3 +84,63 @@ def tell(
     if made is not None:
         made = (made / np.maximum(tokens, 1)[:, None]).astype(np.float16)
     return gold_, right, error_, size, made
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a model makes of each record's text, (n,) each; NaN where a record has no token that counts.
+
+    Attributes:
+        nats: what its tokens cost together.
+        sure: mean over its tokens of the likeliest token's probability.
+        hard: median cost, in nats, of those of its tokens that are among the `top` likeliest; NaN where none is.
+        guessable: the share of these.
+    """
+
+    nats: npt.NDArray[np.float64]
+    sure: npt.NDArray[np.float64]
+    hard: npt.NDArray[np.float64]
+    guessable: npt.NDArray[np.float64]
+
+
+@torch.no_grad()
+def reading(model: Decoder, data: Windows, top: int, *, batch: int = 16, device: str = "cpu") -> Reading:
+    """Costs, certainty and the median cost of the tokens that were guessable; the last after SALT (arXiv 2410.18779).
+
+    A token outside the `top` likeliest is taken for one that cannot be learnt: noise is mostly made of these.
+    """
+    count = int(data.order.max(initial=-1)) + 1
+    owners, costs, certain, guessed = ([np.zeros(0)] for _ in range(4))
+    for start in range(0, len(data), batch):
+        part = Batch.of(data.take(np.arange(start, min(start + batch, len(data)))), device)
+        counted = part.targets >= 0
+        if not bool(counted.any()):
+            continue
+        log = model.logits(model(part.inputs, part.documents)[counted]).float().log_softmax(-1)
+        gold = log.gather(1, part.targets[counted].unsqueeze(1).long())
+        owners.append(part.records[counted.cpu().numpy()])
+        costs.append(-gold.squeeze(1).cpu().numpy().astype(np.float64))
+        certain.append(log.amax(-1).exp().cpu().numpy().astype(np.float64))
+        guessed.append(((log > gold).sum(1) < top).cpu().numpy())
+    owner, cost = np.concatenate(owners).astype(np.int64), np.concatenate(costs)
+    tokens = np.bincount(owner, minlength=count)
+    known: npt.NDArray[np.float64] = np.where(tokens > 0, 1.0, np.nan)
+    kept = np.concatenate(guessed).astype(bool)
+
+    def mean(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        return np.asarray(np.bincount(owner, values, count) / np.maximum(tokens, 1) * known)
+
+    nats = np.asarray(np.bincount(owner, cost, count) * known)
+    return Reading(nats, mean(np.concatenate(certain)), _medians(owner[kept], cost[kept], count), mean(kept))
+
+
+def _medians(owner: npt.NDArray[np.int64], values: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
+    """The median of each owner's values; NaN for those who have none."""
+    ordered = values[np.lexsort((values, owner))]
+    sizes = np.bincount(owner, minlength=count)
+    start = np.cumsum(sizes) - sizes
+    some = np.flatnonzero(sizes)
+    out = np.full(count, np.nan)
+    low, high = (ordered[start[some] + at] for at in ((sizes[some] - 1) // 2, sizes[some] // 2))
+    out[some] = (low + high) / 2
+    return out
