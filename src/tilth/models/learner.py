@@ -28,11 +28,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-<<<<<<< HEAD
-from typing import Any, Final, Literal, Protocol, Self, TypeAlias
-=======
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
->>>>>>> w-d2
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
