@@ -27,14 +27,15 @@ class LearningPercentage(Signal[ById]):
     the last, ``score`` is (P0 - Pa) / (P0 - Pn), held within 0 and 1, the mean over the learner's seeds that learn it,
     and ``spread`` their standard deviation (null for one). ``approx`` is (P0 - Pa) / P0, which needs no later pass, and
     ``drop`` is the mean of log(P0 / Pn), the nats learnt in all. A record that no seed has learnt by the end has no
-    share: null, and a negative drop. To select, take the lowest of each cluster of like records; a small model's order
-    serves a large one.
+    share: null, and a negative drop. The paper keeps the lowest of each cluster of like records.
 
     With ``learner: {model: lm}`` it is the text that is learnt, and no label is needed; all of it counts, also the
     prompts of dialogues, which the paper leaves out. There P0 is near the vocabulary's size and the first pass brings
     nearly all of it, so ``of: loss`` spreads the scores better. Records without a label (or text) get nulls. Cost: that
-    of training the learner, shared with `el2n` and the others. Trap: wrong labels and noise are learnt last of all, so
-    they must be out before the lowest are taken (the example); and hard is not good. Source: Mekala et al. 2024, arXiv
+    of training the learner, shared with `el2n` and the others. Trap: wrong labels that are learnt by heart in the end
+    are the lowest of all, so they must be out before the lowest are taken (the example); those that never are have no
+    share, or one near 1. And hard is not good: in the claim `mekala2024_learning_percentage` the order transfers from a
+    small to a larger model, but its lowest third teaches less than a random one. Source: Mekala et al. 2024, arXiv
     2402.10430.
 
     >>> from tilth.core import Run
