@@ -43,7 +43,7 @@ from tilth.models.last_layer import Factored, Gradients, Sketched
 from tilth.models.linear import Linear, Rows, encode_labels, epochs
 from tilth.models.tokenizer import Tokenizer
 
-__all__ = ["Learner", "Recording", "Snapshot", "Told", "labelled"]
+__all__ = ["Learner", "Recording", "Snapshot", "Told", "labelled", "sample_of"]
 
 Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float32]
@@ -200,7 +200,7 @@ class Learner(BaseModel):
         from tilth.models.tune import train_classifier
 
         strings = texts.to_pylist()
-        tokenizer = Tokenizer.train(_sample(strings, run), self.vocab)
+        tokenizer = Tokenizer.train(sample_of(strings, run), self.vocab)
         encoded = tokenizer.encode_batch(strings)
         config = Config.of_depth(self.depth, tokenizer.vocab_size, self.context, causal=False)
         order = np.concatenate([run.rng("order", i).permutation(len(labels)) for i in range(self.passes)])
@@ -232,7 +232,7 @@ class Learner(BaseModel):
         from tilth.models.transformer import Config, Decoder, build
 
         strings = texts.to_pylist()
-        tokenizer = Tokenizer.train(_sample(strings, run), self.vocab)
+        tokenizer = Tokenizer.train(sample_of(strings, run), self.vocab)
         offsets, ids = tokenizer.encode_batch(strings)
         lengths = np.diff(offsets) + 1
         some = run.rng("sample").permutation(lengths.size)
@@ -385,7 +385,7 @@ def _of_rows(model: Linear, rows: Rows, part: Ints) -> Floats:
     return model.probabilities(rows.take(part))
 
 
-def _sample(texts: Sequence[str], run: Run) -> list[str]:
+def sample_of(texts: Sequence[str], run: Run) -> list[str]:
     """Texts at random, as many as a tokenizer is trained on."""
     chosen, read = [], 0
     for i in run.rng("tokenizer").permutation(len(texts)).tolist():
