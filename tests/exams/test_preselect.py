@@ -76,11 +76,12 @@ def test_predictive_texts_are_found_among_noise() -> None:
     texts = prose(180, rng) + ["".join(rng.choice([*some], 160)) for some in (letters, signs) for _ in range(210)]
     good = np.arange(600) < 180
     scored = score_in_memory(Preselect(family=LADDER), TablePool(pa.table({"text": texts})), goal_of(prose(20, rng)))
-    assert roc_auc_score(good, column(scored, "strength")) > 0.8
+    assert roc_auc_score(good, column(scored, "strength")) > 0.9
     assert roc_auc_score(good, column(scored, "score")) > 0.95
 
 
 def test_texts_of_the_targets_sources_are_found_and_selecting_them_beats_chance_and_low_loss() -> None:
+    """One draw of the diets; others reach 0.76 (strength) and 0.83 (score), as few models differ by accident."""
     world = PlantedMixture().build(1000, Run())
     assert isinstance(world.pool, TablePool)
     assert world.goal is not None
