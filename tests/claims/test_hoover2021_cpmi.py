@@ -41,51 +41,22 @@ def test_local_links_are_between_neighbours_with_a_common_letter() -> None:
     assert all((a - 2) % 3 == (b - 2) // 3 for a, b in pairwise(words))
 
 
-def test_the_tree_is_the_heaviest_one_negative_weights_included() -> None:
-    weights = np.full((4, 4), -5.0)
-    for i, j in ((0, 2), (2, 3), (1, 3)):
-        weights[i, j] = weights[j, i] = -1.0
-    assert claim.tree(weights) == frozenset({(0, 2), (2, 3), (1, 3)})
-    assert claim.uuas(claim.tree(weights), frozenset({(0, 2), (0, 1), (0, 3)})) == pytest.approx(1 / 3)
-
-
-def test_pmi_is_high_for_words_that_share_sentences() -> None:
-    found = claim.pmi([np.array([2, 3]), np.array([4, 5])] * 20, 6)
-    assert found[2, 3] > found[2, 4] + 1
-    assert np.allclose(found, found.T)
-
-
-class _Twins(torch.nn.Module):
-    """Knows that words 0 and 2 of a sentence are equal: sure of one where it sees the other, else all are alike."""
+class _Blank(torch.nn.Module):
+    """Has no opinion on any word."""
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         return tokens
 
     def logits(self, tokens: torch.Tensor) -> torch.Tensor:
-        out = torch.zeros(*tokens.shape, 40)
-        for a, b in ((0, 2), (2, 0)):
-            seen = tokens[:, b] > 1
-            out[seen, a, tokens[seen, b]] = 5.0
-        return out
-
-
-def test_contextual_pmi_is_what_one_word_tells_of_another() -> None:
-    words = np.array([7, 3, 7, 4])
-    found, guessed = claim.contextual(_Twins(), words)  # type: ignore[arg-type]
-    sure = 5 - np.log(np.exp(5) + 39) + np.log(40)
-    assert found[0, 2] == pytest.approx(sure, abs=1e-5)
-    off = found.copy()
-    off[[0, 2], [2, 0]] = 0
-    assert np.abs(off).max() < 1e-6
-    assert guessed == pytest.approx(0.5)
+        return torch.zeros(*tokens.shape, 40)
 
 
 def test_only_the_controls_move_words(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[list[np.ndarray]] = []
 
-    def model(sentences: list[np.ndarray], size: int, run: Run, scale: claim.Scale) -> _Twins:
+    def model(sentences: list[np.ndarray], size: int, run: Run, **shape: int) -> _Blank:
         read.append(sentences)
-        return _Twins()
+        return _Blank()
 
     monkeypatch.setattr(claim, "masked_model", model)
     scale = claim.Scale(sentences=60, exam=2)
@@ -99,14 +70,6 @@ def test_only_the_controls_move_words(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bags[0] == bags[1] != bags[2]
     assert [len(w) for w in read[0]] == [len(w) for w in read[2]]
     assert sorted(chain(*bags[0])) == sorted(chain(*bags[2]))
-
-
-def test_a_masked_model_learns_what_is_certain() -> None:
-    scale = claim.Scale(sentences=8, depth=1, steps=150, batch=8)
-    model = claim.masked_model([np.array([2, 3]), np.array([4, 5])] * 4, 6, Run(), scale)
-    found, guessed = claim.contextual(model, np.array([4, 5]))
-    assert guessed == 1
-    assert found[0, 1] > 0.3
 
 
 def test_statements_hold_where_they_should() -> None:

@@ -46,7 +46,7 @@ def scored(pool: StoredPool) -> StoredPool:
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """A number for every pass of every training."""
+    """A number for every look of every training: one before it and one after each pass."""
     passes: list[int] = []
     real = Learner.passes_of
 
@@ -61,12 +61,12 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_three_signals_train_once_and_a_second_call_trains_nothing(tmp_path: Path, trained: list[int]) -> None:
     pool = scored(stored(tmp_path))
-    assert len(trained) == 3 * 3
+    assert len(trained) == 3 * 4
     again = scored(pool)
-    assert len(trained) == 3 * 3
+    assert len(trained) == 3 * 4
     assert again.version == pool.version
     other = apply(El2n(learner=LEARNER, after=1), again, name="first_pass")
-    assert len(trained) == 3 * 3
+    assert len(trained) == 3 * 4
     assert other.column("first_pass.score").to_pylist() != pool.column("el2n.score").to_pylist()
 
 
@@ -90,4 +90,4 @@ def test_a_training_that_was_cut_goes_on_and_ends_alike(
         scored(pool)
     before = len(seen)
     assert columns(scored(StoredPool(pool.folder))) == undisturbed
-    assert len(seen) - before == 9 - 3 * (stop // 3)  # whole trainings that were finished are not repeated
+    assert len(seen) - before == 12 - 4 * (stop // 4)  # whole trainings that were finished are not repeated

@@ -31,7 +31,7 @@ def test_wrong_labels_have_low_confidence_and_the_naive_rival_fails() -> None:
 def test_columns_by_hand() -> None:
     gold = np.array([[[0.9, 0.2, 0.1], [0.9, 0.8, 0.1], [0.9, 0.2, 0.3]]], np.float32)
     right = np.array([[[1, 0, 0], [1, 1, 0], [1, 0, 0]]], np.float32)
-    seen = Recording(np.arange(3), np.zeros(3, np.int64), ("a", "b"), gold, right, gold, gold)
+    seen = Recording(np.arange(3), np.zeros(3, np.int64), ("a", "b"), gold, right, gold, gold, gold)
     found = maps(seen)
     assert found["confidence"] == pytest.approx([0.9, 0.4, 1 / 6])
     assert found["variability"] == pytest.approx([0, np.sqrt(0.08), np.std([0.1, 0.1, 0.3])], abs=1e-7)
@@ -47,7 +47,7 @@ def test_columns_by_hand() -> None:
 def test_curves_by_hand() -> None:
     right = np.array([[[1, 0, 0], [1, 1, 0], [1, 0, 0]], [[1, 1, 0], [0, 1, 0], [1, 1, 1]]], np.float32)
     gold = right * np.float32(0.5) + np.float32(0.25)
-    seen = Recording(np.arange(3), np.zeros(3, np.int64), ("a", "b"), gold, right, gold, gold)
+    seen = Recording(np.arange(3), np.zeros(3, np.int64), ("a", "b"), gold, right, gold, gold, -np.log(gold))
     found = dynamics(seen, np.array(["easy", "easy", "hard"]))
     assert {what: [*groups] for what, groups in found.items()} == {
         what: ["all", "easy", "hard"] for what in ("right", "gold", "forgotten")
@@ -74,7 +74,7 @@ def test_curves_are_kept_and_agree_with_the_columns() -> None:
 
 def test_variability_is_of_passes_not_of_seeds() -> None:
     gold = np.array([[[0.2], [0.2]], [[0.8], [0.8]]], np.float32)
-    seen = Recording(np.arange(1), np.zeros(1, np.int64), ("a", "b"), gold, gold, gold, gold)
+    seen = Recording(np.arange(1), np.zeros(1, np.int64), ("a", "b"), gold, gold, gold, gold, gold)
     assert maps(seen)["variability"] == pytest.approx([0])
     assert maps(seen)["confidence"] == pytest.approx([0.5])
 

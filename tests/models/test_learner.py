@@ -23,7 +23,9 @@ SMALL = Learner(seeds=2, passes=3)
 
 
 def same(a: Recording, b: Recording) -> bool:
-    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("gold", "right", "error", "size"))
+    return all(
+        np.array_equal(getattr(a, name), getattr(b, name)) for name in ("gold", "right", "error", "size", "loss")
+    )
 
 
 def test_numbers_are_those_of_the_definition() -> None:
@@ -37,6 +39,8 @@ def test_numbers_are_those_of_the_definition() -> None:
     assert seen.error[0, 1] == pytest.approx(np.linalg.norm(p - onehot, axis=1), rel=1e-4)
     assert np.array_equal(seen.right[0, 1], p.argmax(1) == seen.labels)
     assert seen.size == pytest.approx(np.full(seen.size.shape, np.sqrt(2)), rel=1e-6)
+    assert seen.loss[:, 0] == pytest.approx(np.full((2, 120), np.log(len(seen.names))), rel=1e-6)
+    assert seen.loss[:, 1:] == pytest.approx(-np.log(seen.gold), rel=1e-5)
 
 
 def test_records_without_a_label_are_left_out() -> None:
@@ -195,8 +199,9 @@ def test_a_language_models_sketched_gradients_keep_their_inner_products() -> Non
         assert weight.grad is not None
         exact.append(weight.grad.numpy().ravel().copy())
     whole = np.array(exact)
-    _, _, error, size, none = tell(model, data)
+    _, _, error, size, loss, none = tell(model, data)
     assert none is None
+    assert loss == pytest.approx(np.full(12, np.log(60)), rel=0.05)
     assert error == pytest.approx(np.full(12, np.sqrt(1 - 1 / 60)), rel=0.02)  # an untrained model has no opinion
     assert size == pytest.approx(np.full(12, np.sqrt(32)), rel=1e-3)  # and hidden states are normed
     truth = whole @ whole.T
@@ -224,7 +229,12 @@ def test_a_pool_smaller_than_a_batch_still_gives_a_look_at_every_pass(model: str
     pytest.importorskip("torch")
     pool = LabelNoise(flip=0.1, words=40).build(12, Run()).pool
     fields: dict[str, Any] = {"model": model, "seeds": 1, "passes": 4, "depth": 1, "vocab": 300, "context": 16}
-    assert Learner(**fields).record(pool, Run()).gold.shape == (1, 4, 12)
+    seen = Learner(**fields).record(pool, Run())
+    assert seen.gold.shape == (1, 4, 12)
+    assert seen.loss.shape == (1, 5, 12)
+    untrained = np.log(len(seen.names) or 300)
+    assert seen.loss[0, 0].mean() == pytest.approx(untrained, rel=0.2)
+    assert seen.loss[0, -1].mean() < untrained
 
 
 def test_reading_is_the_arithmetic_of_its_definition() -> None:

@@ -12,16 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import spearmanr
 
 from tilth.claims import _lab as lab
 from tilth.core import Run
+from tilth.models.agreement import excess, order_correlation, rank_correlation
 from tilth.models.batches import reading_order
 from tilth.models.linear import Rows, encode_labels, epochs
 from tilth.models.optim import Options
@@ -146,14 +145,14 @@ def marks(labelled: Labelled, run: Run, scale: Scale, control: Control = "") -> 
             f"{kind}: middle": middle,
             f"{kind}: excess": excess(seen[:, early]),
             f"{kind}: order": order_correlation(seen),
-            f"{kind}: halves": _rank(seen[:half].mean((0, 1)), seen[half:].mean((0, 1))),
-            f"{kind}: unseen": _rank(unseen[:half].mean((0, 1)), unseen[half:].mean((0, 1))),
+            f"{kind}: halves": rank_correlation(seen[:half].mean((0, 1)), seen[half:].mean((0, 1))),
+            f"{kind}: unseen": rank_correlation(unseen[:half].mean((0, 1)), unseen[half:].mean((0, 1))),
             f"{kind}: unseen excess": excess(unseen[:, early]),
             f"{kind}: early": float(seen[:, early].mean()),
             f"{kind}: last": float(seen[:, -1].mean()),
         }
         orders.append(seen.mean((0, 1)))
-    return {**out, "across": _rank(*orders)}
+    return {**out, "across": rank_correlation(*orders)}
 
 
 def sample(labelled: Labelled, run: Run, scale: Scale) -> tuple[list[str], Ints]:
@@ -223,28 +222,6 @@ def histogram(right: Bools) -> tuple[float, float, float]:
     share = np.bincount(count, minlength=models + 1) / count.size
     middle = share[models // 2 - 1 : models // 2 + 2]
     return float(share[:2].mean()), float(share[-2:].mean()), float(middle.mean())
-
-
-def excess(right: Bools) -> float:
-    """Variance over examples of the share of models that are right, over the variance were models independent.
-
-    1 when models have examples right independently of each other, the number of models when all agree.
-    """
-    p = right.mean(0)
-    alone = float(np.mean(right.mean(1) * (1 - right.mean(1)))) / len(right)
-    return float(p.var()) / alone if alone > 0 else 1.0
-
-
-def order_correlation(right: Bools) -> float:
-    """Mean rank correlation, over pairs of models, of the share of epochs at which an example is right."""
-    share = right.mean(1)
-    return float(np.mean([_rank(share[i], share[j]) for i, j in combinations(range(len(share)), 2)]))
-
-
-def _rank(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
-    if np.ptp(np.asarray(a)) == 0 or np.ptp(np.asarray(b)) == 0:
-        return 0.0
-    return float(spearmanr(a, b).statistic)
 
 
 def _of(found: Sequence[Mapping[str, float]], name: str) -> Floats:

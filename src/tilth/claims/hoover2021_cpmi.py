@@ -19,17 +19,11 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
-from scipy.sparse.csgraph import minimum_spanning_tree
-from torch import Tensor
 
 from tilth.claims import _lab as lab
 from tilth.core import Run
-from tilth.models.batches import reading_order
-from tilth.models.optim import Options
-from tilth.models.train import threads, train_examples
-from tilth.models.transformer import Decoder
+from tilth.models.cpmi import Links, contextual, masked_model, pmi, symmetric, tree, uuas
+from tilth.models.train import threads
 
 __all__ = ["PAPER", "run"]
 
@@ -41,7 +35,6 @@ GRAMMARS: tuple[Grammar, ...] = ("long", "local")
 CONTROLS: tuple[Control, ...] = ("shuffled", "dealt")
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Links = frozenset[tuple[int, int]]
 MEASURES = ("cpmi", "pmi", "adjacent", "random")
 
 
@@ -120,7 +113,7 @@ def scores(grammar: Grammar, run: Run, scale: Scale, control: Control = "") -> d
         train = np.split(rng.permutation(np.concatenate(train)), np.cumsum([len(words) for words in train])[:-1])
     found: dict[str, list[float]] = {m: [] for m in MEASURES}
     with threads(1):
-        model = masked_model(train, size, run, scale)
+        model = masked_model(train, size, run, depth=scale.depth, steps=scale.steps, batch=scale.batch)
         guessed = []
         for words, links in exam:
             values, alone = contextual(model, words)
@@ -130,7 +123,7 @@ def scores(grammar: Grammar, run: Run, scale: Scale, control: Control = "") -> d
                 "cpmi": tree(values),
                 "pmi": tree(static[np.ix_(words, words)]),
                 "adjacent": frozenset((i, i + 1) for i in range(n - 1)),
-                "random": tree(_symmetric(rng.random((n, n)))),
+                "random": tree(symmetric(rng.random((n, n)))),
             }
             for m, guess in guesses.items():
                 found[m].append(uuas(guess, links))
@@ -157,78 +150,3 @@ def local_links(rng: np.random.Generator, scale: Scale) -> tuple[Ints, Links]:
     n = 2 * int(rng.integers(scale.pairs[0], scale.pairs[1] + 1))
     letters = rng.integers(scale.letters, size=n + 1)
     return 2 + letters[:-1] * scale.letters + letters[1:], frozenset((i, i + 1) for i in range(n - 1))
-
-
-def masked_model(sentences: Sequence[Ints], size: int, run: Run, scale: Scale) -> Decoder:
-    """A masked language model; one to half of a sentence's words are hidden at a time, as CPMI hides one and two."""
-    model = lab.decoder(scale.depth, size, 32, run, causal=False)
-    rng = run.rng("masks")
-    order = reading_order(np.full(len(sentences), -(-scale.steps * scale.batch // len(sentences))), run.rng("order"))
-
-    def losses_of(rows: Ints) -> tuple[Tensor, None]:
-        tokens, real = _filled([sentences[i] for i in rows])
-        draws = rng.random(tokens.shape) + ~real
-        share = rng.uniform(0.1, 0.5, (len(rows), 1))
-        hidden = (draws < share) | (draws == draws.min(1, keepdims=True))
-        told = torch.from_numpy(np.where(hidden, 1, tokens))
-        scores = model.logits(model(told, real=torch.from_numpy(real)))
-        losses = F.cross_entropy(scores.transpose(1, 2), torch.from_numpy(tokens), reduction="none")
-        return (losses * torch.from_numpy(hidden)).sum(1) / torch.from_numpy(hidden.sum(1)), None
-
-    options = Options(rate=model.config.rate, batch=scale.batch)
-    train_examples(model, losses_of, order[: scale.steps * scale.batch], options)
-    return model.eval()
-
-
-@torch.no_grad()
-def contextual(model: Decoder, words: Ints) -> tuple[Floats, float]:
-    """CPMI of every two words of a sentence, (n, n), and the share of words guessed when they alone are hidden.
-
-    Entry (i, j) is log p(i | all but i) - log p(i | all but i and j), averaged with (j, i).
-    """
-    n = len(words)
-    told = np.repeat(words[None], n * n, 0).reshape(n, n, n)  # hidden i, hidden j, position
-    for i in range(n):
-        told[i, :, i] = 1
-        told[:, i, i] = 1
-    scores = torch.log_softmax(model.logits(model(torch.from_numpy(told.reshape(n * n, n)))), -1).numpy()
-    scores = scores.reshape(n, n, n, -1).astype(np.float64)
-    at = np.arange(n)
-    log_p = scores[at[:, None], at[None, :], at[:, None], words[:, None]]  # of i, with i and j hidden
-    alone = np.diag(log_p)
-    guessed = scores[at, at, at].argmax(-1) == words
-    return _symmetric(alone[:, None] - log_p), float(guessed.mean())
-
-
-def pmi(sentences: Sequence[Ints], size: int) -> Floats:
-    """PMI of words that share a sentence, (size, size); one pair is added to every count."""
-    counts = np.ones((size, size))
-    for words in sentences:
-        np.add.at(counts, (words[:, None], words[None, :]), 1.0 - np.eye(len(words)))
-    p = counts / counts.sum()
-    return np.asarray(np.log(p / (p.sum(0)[:, None] * p.sum(0)[None, :])))
-
-
-def tree(weights: Floats) -> Links:
-    """The links of the spanning tree with the largest sum of weights."""
-    cost = weights.max() - weights + 1.0  # positive: the solver takes 0 for no link
-    np.fill_diagonal(cost, 0)
-    rows, columns = minimum_spanning_tree(cost).nonzero()
-    return frozenset((int(min(i, j)), int(max(i, j))) for i, j in zip(rows, columns, strict=True))
-
-
-def uuas(guess: Links, links: Links) -> float:
-    """The share of the true links that were guessed, whatever their direction."""
-    return len(guess & links) / len(links)
-
-
-def _symmetric(values: Floats) -> Floats:
-    return np.asarray((values + values.T) / 2)
-
-
-def _filled(sentences: Sequence[Ints]) -> tuple[Ints, npt.NDArray[np.bool_]]:
-    longest = max(map(len, sentences))
-    tokens = np.zeros((len(sentences), longest), np.int64)
-    for row, words in zip(tokens, sentences, strict=True):
-        row[: len(words)] = words
-    return tokens, tokens > 0

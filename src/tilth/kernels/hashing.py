@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from numba import njit
 
 from tilth.kernels.buffers import string_buffers
 
-__all__ = ["hash_bytes", "hash_span", "hash_strings", "mix64"]
+__all__ = ["half", "hash_bytes", "hash_span", "hash_strings", "mix64"]
 
 _M1 = np.uint64(0xFF51AFD7ED558CCD)
 _M2 = np.uint64(0xC4CEB9FE1A85EC53)
@@ -106,3 +107,8 @@ def hash_strings(texts: pa.Array | pa.ChunkedArray, seed: int = 0) -> npt.NDArra
     offsets, data = string_buffers(texts)
     result: npt.NDArray[np.uint64] = _hash_all(offsets, data, np.uint64(seed & 0xFFFFFFFFFFFFFFFF))
     return result
+
+
+def half(texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """0 or 1 by how the text begins, so copies fall alike; only its beginning may have been sampled."""
+    return (hash_strings(pc.utf8_slice_codeunits(texts, 0, 1000)) & np.uint64(1)).astype(np.int64)

@@ -28,6 +28,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
@@ -47,12 +48,12 @@ from tilth.models.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from tilth.models.told import Reading
 
-__all__ = ["Learner", "Recording", "Snapshot", "Told", "labelled"]
+__all__ = ["Learner", "Recording", "Snapshot", "Told", "labelled", "sample_of"]
 
 Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
-VERSION: Final = 1
+VERSION: Final = 2
 """Raised whenever the same fields and pool give another training: it invalidates what is shared."""
 BLOCK: Final = 20_000  # records whose probabilities exist at once
 END: Final = 0  # the id that ends a document
@@ -71,6 +72,7 @@ class Recording:
         right: (seeds, passes, n) whether its own label is the likeliest, 1 or 0; or the share of its tokens.
         error: (seeds, passes, n) length of ``probabilities - onehot(label)``, or the mean of its tokens.
         size: (seeds, passes, n) length of the last layer's input, a classifier's constant 1 included.
+        loss: (seeds, 1 + passes, n) nats of the own label, or the mean of its tokens; the first are before training.
     """
 
     rows: Ints
@@ -80,10 +82,11 @@ class Recording:
     right: Reals
     error: Reals
     size: Reals
+    loss: Reals
 
 
-Told: TypeAlias = tuple[Reals, Reals, Reals, Reals]
-"""gold, right, error and size after one pass."""
+Told: TypeAlias = tuple[Reals, Reals, Reals, Reals, Reals]
+"""gold, right, error, size and loss after one pass."""
 
 
 class Snapshot(Protocol):
@@ -143,7 +146,7 @@ class Learner(BaseModel):
         learnt = scale if self.model != "lm" else min(self.tokens / small.tokens, scale)
         taken = seconds[-1] * scale + (seconds[0] - seconds[-1]) * learnt
         model = len(pickle.dumps(small.snapshot(0, sample, run), protocol=5)) if rows else 0
-        kept = 16.0 * self.seeds * self.passes * rows * scale + self.passes * model
+        kept = 4.0 * self.seeds * (5 * self.passes + 1) * rows * scale + self.passes * model
         return taken * self.seeds, kept
 
     @property
@@ -159,11 +162,11 @@ class Learner(BaseModel):
         """
         rows, labels, names, _ = self.subjects(pool)
         if not rows.size:
-            none = np.zeros((self.seeds, self.passes, 0), np.float32)
-            return Recording(rows, labels, names, none, none, none, none)
+            none, losses = (np.zeros((self.seeds, self.passes + more, 0), np.float32) for more in (0, 1))
+            return Recording(rows, labels, names, none, none, none, none, losses)
         seeds = [_Seed(self._key(pool, run, seed), seed) for seed in range(self.seeds)]
         told = run.map(partial(_recorded, self, pool, run.alone()), seeds, f"train {self.model} models")
-        return Recording(rows, labels, names, *(np.stack([seed[part] for seed in told]) for part in range(4)))
+        return Recording(rows, labels, names, *(np.stack([seed[part] for seed in told]) for part in range(5)))
 
     def snapshot(self, number: int, pool: Pool, run: Run) -> Snapshot:
         """The first seed's model after pass `number`, counted from 0."""
@@ -211,12 +214,12 @@ class Learner(BaseModel):
 
     def _trained(self, pool: Pool, run: Run, number: int) -> Snapshot:
         for i, (model, _) in enumerate(self.passes_of(pool, run)):
-            if i == number:
+            if i == number + 1:
                 return model
         raise ValueError(f"There are {self.passes} passes, counted from 0; {number} was asked for.")
 
     def passes_of(self, pool: Pool, run: Run) -> Iterator[tuple[Snapshot, Told]]:
-        """One training: the model after each pass, and what it says of every record that is judged."""
+        """One training: the model before it and after each pass, and what it says of every record that is judged."""
         _, labels, names, texts = self.subjects(pool)
         if self.model == "lm":
             return iter(self._decoder_passes(texts, run))
@@ -229,9 +232,12 @@ class Learner(BaseModel):
     ) -> Iterator[tuple[Snapshot, Told]]:
         rows = Rows.of(texts, self.ngrams, self.buckets)
         size = np.sqrt((np.diff(rows.indptr) > 0) + 1.0).astype(np.float32)  # a row has length 1, or 0 if empty
-        for model in epochs(rows, labels, classes, self.passes, run.rng("order"), l2=self.l2, rate=self.rate):
-            told = _judged(partial(_of_rows, model, rows), labels)
-            yield _LinearSnapshot(model, self.ngrams, self.buckets), (*told, size)
+        nothing = np.zeros((0, classes), np.float32)
+        models = [Linear(np.full(self.buckets, -1, np.int32), nothing, np.zeros(classes, np.float32))]
+        learning = epochs(rows, labels, classes, self.passes, run.rng("order"), l2=self.l2, rate=self.rate)
+        for model in chain(models, learning):
+            gold, right, error, loss = _judged(partial(_of_rows, model, rows), labels)
+            yield _LinearSnapshot(model, self.ngrams, self.buckets), (gold, right, error, size, loss)
 
     def _encoder_passes(
         self, texts: pa.ChunkedArray, labels: Ints, classes: int, run: Run
@@ -243,7 +249,7 @@ class Learner(BaseModel):
         from tilth.models.tune import train_classifier
 
         strings = texts.to_pylist()
-        tokenizer = Tokenizer.train(_sample(strings, run), self.vocab)
+        tokenizer = Tokenizer.train(sample_of(strings, run), self.vocab)
         encoded = tokenizer.encode_batch(strings)
         config = Config.of_depth(self.depth, tokenizer.vocab_size, self.context, causal=False)
         order = np.concatenate([run.rng("order", i).permutation(len(labels)) for i in range(self.passes)])
@@ -254,14 +260,15 @@ class Learner(BaseModel):
             def look() -> Floats:
                 snapshot = _EncoderSnapshot(config, classes, state_of(model), tokenizer)
                 inputs, probabilities = snapshot.outputs(model, encoded)
-                told = _judged(probabilities.__getitem__, labels)
-                made.append((snapshot, (*told, np.sqrt((inputs**2).sum(1) + 1))))
+                gold, right, error, loss = _judged(probabilities.__getitem__, labels)
+                made.append((snapshot, (gold, right, error, np.sqrt((inputs**2).sum(1) + 1), loss)))
                 return np.zeros(1)
 
+            look()
             batch = min(self.batch, len(labels))  # a pass is a step at least, or there would be fewer looks than passes
             options = Options(rate=config.rate, batch=batch, precision=precision_of("auto", run.device))
             train_classifier(model, encoded, labels, order, options, measure=look, points=self.passes)
-        assert len(made) == self.passes
+        assert len(made) == 1 + self.passes
         return made
 
     def _decoder_passes(self, texts: pa.ChunkedArray, run: Run) -> list[tuple[Snapshot, Told]]:
@@ -274,7 +281,7 @@ class Learner(BaseModel):
         from tilth.models.transformer import Config, Decoder, build
 
         strings = texts.to_pylist()
-        tokenizer = Tokenizer.train(_sample(strings, run), self.vocab)
+        tokenizer = Tokenizer.train(sample_of(strings, run), self.vocab)
         offsets, ids = tokenizer.encode_batch(strings)
         lengths = np.diff(offsets) + 1
         some = run.rng("sample").permutation(lengths.size)
@@ -290,14 +297,15 @@ class Learner(BaseModel):
             model = build(config, generator(run.rng("init"))).to(run.device)
 
             def look(model: Decoder) -> Floats:
-                gold, right, error, size, _ = tell(model, judged, device=run.device)
-                made.append((_DecoderSnapshot(config, state_of(model), tokenizer), (gold, right, error, size)))
+                gold, right, error, size, loss, _ = tell(model, judged, device=run.device)
+                made.append((_DecoderSnapshot(config, state_of(model), tokenizer), (gold, right, error, size, loss)))
                 return np.zeros(1)
 
+            look(model)
             batch = max(1, min(self.batch, len(read) // self.passes))  # a pass is a step at least
             options = Options(rate=config.rate, batch=batch, precision=precision_of("auto", run.device))
             train_lm(model, Fixed(read, batch, run.device), options, measure=look, points=self.passes)
-        if len(made) < self.passes:
+        if len(made) <= self.passes:
             raise DataError(f"{len(read)} windows of text are too few for {self.passes} passes; state fewer `passes`.")
         return made
 
@@ -397,15 +405,16 @@ class _Seed:
 
 
 def _recorded(learner: Learner, pool: Pool, run: Run, seed: _Seed) -> tuple[Reals, ...]:
-    """What one training said after each pass, each (passes, n)."""
+    """What one training said after each pass, each (passes, n), and the losses before it, too."""
 
     def make(here: Run) -> tuple[Reals, ...]:
         told = []
-        for number, (model, said) in enumerate(learner.passes_of(pool, here)):
-            if seed.number == 0 and here.shared is not None:
+        for number, (model, said) in enumerate(learner.passes_of(pool, here), -1):
+            if number >= 0 and seed.number == 0 and here.shared is not None:
                 here.share(f"{seed.key}-model{number}", partial(_same, model))
             told.append(said)
-        return tuple(np.stack(part) for part in zip(*told, strict=True))
+        *parts, loss = (np.stack(part) for part in zip(*told, strict=True))
+        return (*(part[1:] for part in parts), loss)
 
     return run.share(seed.key, make)
 
@@ -432,8 +441,8 @@ def labelled(pool: Pool) -> tuple[Ints, Ints, tuple[str, ...], pa.ChunkedArray]:
     return rows, labels[rows], names, texts if rows.size == len(labels) else texts.take(pa.array(rows))
 
 
-def _judged(probabilities: Callable[[Ints], npt.NDArray[Any]], labels: Ints) -> tuple[Reals, Reals, Reals]:
-    """gold, right and error of every record, from the probabilities of some of them at a time."""
+def _judged(probabilities: Callable[[Ints], npt.NDArray[Any]], labels: Ints) -> tuple[Reals, Reals, Reals, Reals]:
+    """gold, right, error and loss of every record, from the probabilities of some of them at a time."""
     n = labels.size
     gold, right, error = (np.zeros(n, np.float32) for _ in range(3))
     for start in range(0, n, BLOCK):
@@ -442,14 +451,14 @@ def _judged(probabilities: Callable[[Ints], npt.NDArray[Any]], labels: Ints) -> 
         mine = p[np.arange(part.size), own]
         gold[part], right[part] = mine, p.argmax(1) == own
         error[part] = np.sqrt(np.maximum((p * p).sum(1) - 2 * mine + 1, 0))
-    return gold, right, error
+    return gold, right, error, -np.log(np.maximum(gold, np.finfo(np.float32).tiny))
 
 
 def _of_rows(model: Linear, rows: Rows, part: Ints) -> Floats:
     return model.probabilities(rows.take(part))
 
 
-def _sample(texts: Sequence[str], run: Run) -> list[str]:
+def sample_of(texts: Sequence[str], run: Run) -> list[str]:
     """Texts at random, as many as a tokenizer is trained on."""
     chosen, read = [], 0
     for i in run.rng("tokenizer").permutation(len(texts)).tolist():

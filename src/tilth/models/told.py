@@ -1,9 +1,10 @@
 """What a language model says of each record's tokens: their probability, the error, and the last layer's gradient.
 
-For every predicted token t with hidden state h, probabilities p and true id y: ``gold`` is p[y], ``right`` whether y
-is the likeliest, ``error`` the length of ``p - onehot(y)``, ``size`` that of h. A record's number is the mean over its
-tokens. Its gradient in the output matrix is the mean of ``(p - onehot(y)) h'``; `Sketch` shortens both factors by
-random signs before they are multiplied, so no array of vocabulary times width is ever made.
+For every predicted token t with hidden state h, probabilities p and true id y: ``gold`` is p[y], ``right`` whether y is
+the likeliest, ``error`` the length of ``p - onehot(y)``, ``size`` that of h, ``loss`` minus the logarithm of p[y]. A
+record's number is the mean over its tokens. Its gradient in the output matrix is the mean of ``(p - onehot(y)) h'``;
+`Sketch` shortens both factors by random signs before they are multiplied, so no array of vocabulary times width is ever
+made.
 """
 
 from __future__ import annotations
@@ -47,13 +48,13 @@ class Sketch:
 @torch.no_grad()
 def tell(
     model: Decoder, data: Windows, *, sketch: Sketch | None = None, batch: int = 16, device: str = "cpu"
-) -> tuple[Reals, Reals, Reals, Reals, npt.NDArray[np.float16] | None]:
-    """gold, right, error and size of each record, (n,), and the sketched gradients, (n, k m); see the module.
+) -> tuple[Reals, Reals, Reals, Reals, Reals, npt.NDArray[np.float16] | None]:
+    """gold, right, error, size and loss of each record, (n,), and the sketched gradients, (n, k m); see the module.
 
     NaN and zeros where a record has no token that counts.
     """
     count = int(data.order.max(initial=-1)) + 1
-    sums = np.zeros((4, count))
+    sums = np.zeros((5, count))
     tokens = np.zeros(count)
     made: Any = None
     if sketch is not None:
@@ -66,10 +67,11 @@ def tell(
             continue
         hidden, wanted = model(part.inputs, part.documents)[counted], part.targets[counted]
         owner = part.records[counted.cpu().numpy()]
-        p = model.logits(hidden).softmax(-1)
-        gold = p.gather(1, wanted.unsqueeze(1)).squeeze(1)
+        scores = model.logits(hidden).log_softmax(-1)
+        loss = -scores.gather(1, wanted.unsqueeze(1)).squeeze(1)
+        p, gold = scores.exp(), (-loss).exp()
         error = ((p * p).sum(1) - 2 * gold + 1).clamp(min=0).sqrt()
-        told = (gold, (p.argmax(1) == wanted).float(), error, hidden.norm(dim=1))
+        told = (gold, (p.argmax(1) == wanted).float(), error, hidden.norm(dim=1), loss)
         for row, values in zip(sums, told, strict=True):
             row += np.bincount(owner, values.cpu().numpy().astype(np.float64), count)
         tokens += np.bincount(owner, minlength=count)
@@ -80,10 +82,10 @@ def tell(
             total.index_add_(0, torch.from_numpy(place).to(short.device), short.flatten(1))
             made[records] += total.cpu().numpy()
     with np.errstate(invalid="ignore"):
-        gold_, right, error_, size = (sums / np.where(tokens > 0, tokens, np.nan)).astype(np.float32)
+        gold_, right, error_, size, loss_ = (sums / np.where(tokens > 0, tokens, np.nan)).astype(np.float32)
     if made is not None:
         made = (made / np.maximum(tokens, 1)[:, None]).astype(np.float16)
-    return gold_, right, error_, size, made
+    return gold_, right, error_, size, loss_, made
 
 
 @dataclass(frozen=True)

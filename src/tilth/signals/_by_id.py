@@ -58,6 +58,8 @@ def _nulled(values: npt.NDArray[Any], known: npt.NDArray[np.bool_]) -> pa.Array:
     if values.ndim == 2:  # a list for every record
         rows = [row if k else None for row, k in zip(values.tolist(), known, strict=True)]
         return pa.array(rows, pa.list_(pa.from_numpy_dtype(values.dtype)))
+    if values.dtype.kind == "O":  # lists of any length
+        return pa.array([row if k else None for row, k in zip(values, known, strict=True)])
     if values.dtype.kind == "f":
         known = known & ~np.isnan(values)
     return pa.array(values, mask=~known)

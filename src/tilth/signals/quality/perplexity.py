@@ -6,18 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
 from tilth.core import Columns, Goal, Pool, Run, Signal
 from tilth.core.errors import UsageError
-from tilth.kernels.hashing import hash_strings
+from tilth.kernels.hashing import half
 from tilth.kernels.perplexity import WordModel
 from tilth.signals.quality.tokens import sample_texts
 
-__all__ = ["Perplexity", "half"]
+__all__ = ["Perplexity"]
 
 
 class Perplexity(Signal[tuple[WordModel, ...]]):
@@ -84,8 +83,3 @@ class Perplexity(Signal[tuple[WordModel, ...]]):
             "bits_per_token": pa.array((bits / np.maximum(tokens, 1)).astype(np.float32), mask=tokens == 0),
             "tokens": tokens,
         }
-
-
-def half(texts: pa.Array) -> npt.NDArray[np.int64]:
-    """0 or 1 by how the text begins, as only its beginning may have been sampled."""
-    return (hash_strings(pc.utf8_slice_codeunits(texts, 0, 1000)) & np.uint64(1)).astype(np.int64)

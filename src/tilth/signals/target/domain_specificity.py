@@ -12,8 +12,8 @@ from pydantic import Field
 
 from tilth.core import Columns, Goal, Pool, Run, Signal
 from tilth.core.errors import UsageError
+from tilth.kernels.hashing import half
 from tilth.kernels.perplexity import WordModel
-from tilth.signals.quality.perplexity import half
 from tilth.signals.quality.tokens import sample_texts
 
 __all__ = ["DomainSpecificity"]
