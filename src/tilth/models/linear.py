@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -96,17 +97,30 @@ class Linear:
         place: (width,) position in `weights` of each column, -1 for those no training row has.
         weights: (seen columns, classes).
         bias: (classes,).
+        squares: (seen columns,) what AdaGrad had added up of squared gradients of each column; None after `solve`.
     """
 
     place: Places
     weights: Reals
     bias: Reals
+    squares: Reals | None = None
 
     def logits(self, rows: Rows) -> Floats:
         """(n, classes)."""
         out = np.empty((len(rows), self.bias.size))
         softmax.logits(rows.indptr, rows.indices, rows.values, self.place, self.weights, self.bias, out)
         return out
+
+    def inputs(self, rows: Rows) -> Any:
+        """A scipy matrix (n, seen columns + 1): the columns that the model knows, and a constant 1 for the bias."""
+        from scipy.sparse import csr_array, hstack
+
+        place = self.place[rows.indices]
+        known = place >= 0
+        owner = np.repeat(np.arange(len(rows)), np.diff(rows.indptr))[known]
+        shape = (len(rows), len(self.weights))
+        body = csr_array((rows.values[known].astype(np.float64), (owner, place[known])), shape=shape)
+        return csr_array(hstack([body, np.ones((len(rows), 1))]))
 
     def log_probabilities(self, rows: Rows) -> Floats:
         """(n, classes), natural logarithm."""
@@ -165,7 +179,7 @@ def epochs(
         step = softmax.epoch(
             rng.permutation(order), rows.indptr, mine, rows.values, y, scale, table, bias, squares, last, step, l2, rate
         )
-        yield Linear(place, table.copy(), bias.copy())
+        yield Linear(place, table.copy(), bias.copy(), squares[:-1].astype(np.float32))
 
 
 def solve(
