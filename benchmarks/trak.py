@@ -10,7 +10,8 @@ linear datamodelling score: for each item, the rank correlation, over the halves
 with the sum of the half's scores; mean of the items, and its 95 % interval by the bootstrap over the halves. Beside it
 the same for the mean of all items, which is what a signal is used for. How much there is to foresee, one half of the
 trainings on each half shows: it is correlated with the other. The package is run as it comes, without a ridge;
-so again with fewer numbers than records, as it then needs; and with our ridge. Projecting, inverting and scoring are timed, in processor seconds. `tracin` has one seed's six passes.
+so again with fewer numbers than records, as it then needs; and with our ridge. Projecting, inverting
+and scoring are timed, in processor seconds. `tracin` has one seed's six passes.
 """
 
 from __future__ import annotations

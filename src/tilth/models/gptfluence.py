@@ -133,7 +133,7 @@ def fit(
     order: int = 1,
     hidden: int = 64,
     rank: int = 16,
-    passes: int = 60,
+    passes: int = 30,
     rate: float = 3e-3,
     decay: float = 1e-3,
     group: int = 32,

@@ -28,7 +28,7 @@ True
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,7 @@ import pyarrow as pa
 from tilth.kernels import softmax
 from tilth.kernels.features import hashed_rows
 
-__all__ = ["Linear", "Rows", "encode_labels", "epochs", "solve"]
+__all__ = ["Linear", "Rows", "encode_labels", "epochs", "pieces", "solve"]
 
 Ints = npt.NDArray[np.int64]
 Places = npt.NDArray[np.int32]
@@ -168,16 +168,32 @@ def epochs(
         weights: how much each example counts; 0 leaves it out.
         rate: step size of a feature's first step; AdaGrad lowers it from there.
     """
+    w = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
+    order = np.flatnonzero(w > 0)
+    orders = (rng.permutation(order) for _ in range(passes))
+    return pieces(rows, labels, classes, orders, weights=weights, l2=l2, rate=rate)
+
+
+def pieces(
+    rows: Rows,
+    labels: npt.ArrayLike,
+    classes: int,
+    orders: Iterable[Ints],
+    *,
+    weights: npt.ArrayLike | None = None,
+    l2: float = 1e-5,
+    rate: float = 1.0,
+) -> Iterator[Linear]:
+    """The model after each of some pieces of a reading order, one training from the first to the last; see `epochs`."""
     y, w, mine, place = _prepared(rows, labels, weights, classes)
     seen = int(place.max(initial=-1)) + 1
     table, bias = np.zeros((seen, classes), np.float32), np.zeros(classes, np.float32)
     squares, last = np.zeros(seen + 1), np.zeros(seen, np.int64)
-    order = np.flatnonzero(w > 0)
-    scale = w / w[order].mean()
+    scale = w / w[w > 0].mean()
     step = 0
-    for _ in range(passes):
+    for order in orders:
         step = softmax.epoch(
-            rng.permutation(order), rows.indptr, mine, rows.values, y, scale, table, bias, squares, last, step, l2, rate
+            order, rows.indptr, mine, rows.values, y, scale, table, bias, squares, last, step, l2, rate
         )
         yield Linear(place, table.copy(), bias.copy(), squares[:-1].astype(np.float32))
 
