@@ -127,7 +127,7 @@ def gradients_by_autograd(learner: Learner, rows: list[int]) -> np.ndarray:
     import torch
 
     from tilth.models.transformer import Classifier, build
-    from tilth.models.tune import _padded
+    from tilth.models.tune import padded_to
 
     state = learner.snapshot(learner.passes - 1, POOL, Run())
     assert isinstance(state, module._EncoderSnapshot)
@@ -138,7 +138,7 @@ def gradients_by_autograd(learner: Learner, rows: list[int]) -> np.ndarray:
     found = []
     for row in rows:
         model.zero_grad()
-        scores = model(*_padded(encoded, np.array([row]), model.encoder))
+        scores = model(*padded_to(model.encoder, encoded, np.array([row])))
         torch.nn.functional.cross_entropy(scores, torch.tensor([labels[row]])).backward()  # type: ignore[no-untyped-call]
         assert model.head.weight.grad is not None
         found.append(model.head.weight.grad.numpy().ravel().copy())

@@ -5,7 +5,8 @@ kept as these two factors and inner products are exact (`Factored`). The bias is
 alone, the same for all texts of a class, and next to inputs of length 1 it would drown what the texts say. A language
 model's record has one such product for every token; their sum is shortened to a few thousand numbers that keep inner
 products nearly (`Sketched`): both factors are multiplied by random signs first, which keeps the inner product of each
-pair of tokens in expectation.
+pair of tokens in expectation. `Stepped` divides a classifier's by
+the roots of second moments.
 
 >>> import numpy as np
 >>> inputs, errors = np.array([[1.0, 0.0], [0.0, 2.0]]), np.array([[0.5, -0.5], [0.1, -0.1]])
@@ -18,6 +19,7 @@ pair of tokens in expectation.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,7 +29,7 @@ import numpy.typing as npt
 from tilth.kernels import softmax
 from tilth.models.linear import Linear, Rows
 
-__all__ = ["Factored", "Gradients", "Sketched"]
+__all__ = ["Factored", "Gradients", "Sketched", "Stepped"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -90,9 +92,9 @@ class Factored:
 
 @dataclass(frozen=True)
 class Sketched:
-    """A language model's, (n, numbers), shortened."""
+    """(n, numbers): a language model's, shortened; or a classifier's that are no longer a product of two factors."""
 
-    values: npt.NDArray[np.float16]
+    values: npt.NDArray[Any]
 
     @property
     def lengths(self) -> Floats:
@@ -105,7 +107,48 @@ class Sketched:
 
     def along(self, direction: Floats) -> Floats:
         """See `Gradients`."""
-        return np.asarray(self.values.astype(np.float64) @ direction)
+        return np.asarray(self.values.astype(np.float64) @ np.ravel(direction))
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """Gradients over the roots of the optimizer's second moments: the step it would make of each, but for its size.
+
+    They are made some at a time, as they are no products of two factors any more.
+
+    Attributes:
+        inputs, errors: the factors of the gradients, (n, width) and (n, classes).
+        second: the moments, (width, classes).
+    """
+
+    inputs: npt.NDArray[Any]
+    errors: npt.NDArray[Any]
+    second: npt.NDArray[Any]
+
+    @property
+    def lengths(self) -> Floats:
+        """See `Gradients`."""
+        return np.concatenate([np.zeros(0), *(np.linalg.norm(steps, axis=1) for steps in self._blocks())])
+
+    def mean(self, weights: npt.ArrayLike) -> Floats:
+        """See `Gradients`."""
+        share, total, start = _shares(weights), np.zeros(self.second.size), 0
+        for steps in self._blocks():
+            total += share[start : start + len(steps)] @ steps
+            start += len(steps)
+        return total
+
+    def along(self, direction: Floats) -> Floats:
+        """See `Gradients`."""
+        return np.concatenate([np.zeros(0), *(steps @ np.ravel(direction) for steps in self._blocks())])
+
+    def _blocks(self, numbers: int = 1 << 22) -> Iterator[Floats]:
+        size = numbers // self.second.size + 1
+        scale = 1 / np.sqrt(np.maximum(self.second.astype(np.float64), 1e-30))
+        for start in range(0, len(self.inputs), size):
+            part = slice(start, start + size)
+            inputs, errors = (f[part].astype(np.float64) for f in (self.inputs, self.errors))
+            yield (inputs[:, :, None] * errors[:, None] * scale).reshape(len(inputs), -1)
 
 
 def _shares(weights: npt.ArrayLike) -> Floats:

@@ -8,8 +8,9 @@ needs their weights.
 The linear model is softmax regression on hashed n-grams (`models/linear.py`); the encoder is a small transformer
 trained from scratch (`models/transformer.py`). On text without labels a small decoder is trained, and a record's
 numbers are means over its tokens (`models/told.py`). Predictions are made with the finished pass's weights over all
-records, never collected on the way, so a record's place in the order does not count. Gradients of the last layer, for
-what measures influence, are kept by pass of the first seed (`gradients`).
+records, never collected on the way, so a record's place in the order does not count. What measures influence finds
+gradients of the last layer by pass of the first seed (`gradients`), the steps that the optimizer would make of them
+(`steps`), and gradients in all weights, projected, under each seed's last model (`features`).
 
 >>> from tilth.probes.label_noise import LabelNoise
 >>> pool = LabelNoise(flip=0.1).build(300, Run()).pool
@@ -38,12 +39,13 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from tilth.core import Pool, Run
-from tilth.core.errors import DataError
+from tilth.core.errors import DataError, UsageError
 from tilth.core.method import digest
 from tilth.core.pool import column_digest
-from tilth.models.last_layer import Factored, Gradients, Sketched
+from tilth.models.last_layer import Factored, Gradients, Sketched, Stepped
 from tilth.models.linear import Linear, Rows, encode_labels, epochs
 from tilth.models.tokenizer import Tokenizer
+from tilth.models.trak import odds_gradient
 
 if TYPE_CHECKING:
     from tilth.models.told import Reading
@@ -53,6 +55,7 @@ __all__ = ["Learner", "Recording", "Snapshot", "Told", "labelled", "sample_of"]
 Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
+Halves = npt.NDArray[np.float16]
 VERSION: Final = 2
 """Raised whenever the same fields and pool give another training: it invalidates what is shared."""
 BLOCK: Final = 20_000  # records whose probabilities exist at once
@@ -94,6 +97,14 @@ class Snapshot(Protocol):
 
     def gradients(self, texts: pa.ChunkedArray, labels: Ints, run: Run) -> Gradients:
         """Of the last layer on any records; labels are places in the names the model was trained with."""
+        ...
+
+    def steps(self, texts: pa.ChunkedArray, labels: Ints, run: Run) -> Gradients:
+        """Of the last layer, over the roots of the optimizer's second moments: its steps, but for their size."""
+        ...
+
+    def features(self, texts: pa.ChunkedArray, labels: Ints, width: int, run: Run) -> Halves:
+        """Gradients of the label's log-odds in all weights, projected, (n, width)."""
         ...
 
 
@@ -168,9 +179,9 @@ class Learner(BaseModel):
         told = run.map(partial(_recorded, self, pool, run.alone()), seeds, f"train {self.model} models")
         return Recording(rows, labels, names, *(np.stack([seed[part] for seed in told]) for part in range(5)))
 
-    def snapshot(self, number: int, pool: Pool, run: Run) -> Snapshot:
-        """The first seed's model after pass `number`, counted from 0."""
-        key = self._key(pool, run, 0)
+    def snapshot(self, number: int, pool: Pool, run: Run, seed: int = 0) -> Snapshot:
+        """A seed's model after pass `number`, both counted from 0; of other seeds than the first the last is kept."""
+        key = self._key(pool, run, seed)
 
         def make(here: Run) -> Snapshot:
             return self._trained(pool, replace(here, place=("shared", key)), number)  # where `record` trained it
@@ -197,6 +208,32 @@ class Learner(BaseModel):
         model = self.snapshot(number, pool, run)
         assert isinstance(model, _DecoderSnapshot)
         return model.reading(texts, top, run)
+
+    def steps(self, number: int, pool: Pool, run: Run) -> Gradients:
+        """As `gradients`, over the roots of the optimizer's second moments: its steps, but for their size."""
+        _, labels, _, texts = self.subjects(pool)
+        model = self.snapshot(number, pool, run)
+        if self.model == "linear":
+            return model.steps(texts, labels, run)
+        key = f"{self._key(pool, run, 0)}-steps{number}"
+        return run.share(key, lambda here: model.steps(texts, labels, here))
+
+    def features(self, width: int, pool: Pool, run: Run, seed: int) -> Halves:
+        """Gradients of every judged record's log-odds in all weights, projected, under a seed's last model."""
+        _, labels, _, texts = self.subjects(pool)
+        key = f"{self._key(pool, run, seed)}-features{width}"
+        last = self.passes - 1
+        return run.share(key, lambda here: self.snapshot(last, pool, run, seed).features(texts, labels, width, here))
+
+    def rates(self) -> Floats:
+        """(passes,) mean step size of each pass, relative to the highest of the schedule; 1 where there is none."""
+        if self.model == "linear":
+            return np.ones(self.passes)
+        from tilth.models.optim import Options, schedule
+
+        steps = self.passes * 100
+        each = np.array([schedule(step, steps, Options(rate=1.0)) for step in range(steps)])
+        return np.asarray(each.reshape(self.passes, -1).mean(1))
 
     def subjects(self, pool: Pool) -> tuple[Ints, Ints, tuple[str, ...], pa.ChunkedArray]:
         """Row numbers, labels, names of the classes and texts of what is judged."""
@@ -256,9 +293,10 @@ class Learner(BaseModel):
         made: list[tuple[Snapshot, Told]] = []
         with threads(1):
             model = Classifier(build(config, generator(run.rng("init"))), classes).to(run.device)
+            moment = _Moment(model.head.weight)
 
             def look() -> Floats:
-                snapshot = _EncoderSnapshot(config, classes, state_of(model), tokenizer)
+                snapshot = _EncoderSnapshot(config, classes, state_of(model), tokenizer, moment())
                 inputs, probabilities = snapshot.outputs(model, encoded)
                 gold, right, error, loss = _judged(probabilities.__getitem__, labels)
                 made.append((snapshot, (gold, right, error, np.sqrt((inputs**2).sum(1) + 1), loss)))
@@ -267,7 +305,9 @@ class Learner(BaseModel):
             look()
             batch = min(self.batch, len(labels))  # a pass is a step at least, or there would be fewer looks than passes
             options = Options(rate=config.rate, batch=batch, precision=precision_of("auto", run.device))
-            train_classifier(model, encoded, labels, order, options, measure=look, points=self.passes)
+            train_classifier(
+                model, encoded, labels, order, options, measure=look, points=self.passes, opened=moment.open
+            )
         assert len(made) == 1 + self.passes
         return made
 
@@ -295,19 +335,40 @@ class Learner(BaseModel):
         made: list[tuple[Snapshot, Told]] = []
         with threads(1):
             model = build(config, generator(run.rng("init"))).to(run.device)
+            moment = _Moment(model.embedding.weight)
 
             def look(model: Decoder) -> Floats:
                 gold, right, error, size, loss, _ = tell(model, judged, device=run.device)
-                made.append((_DecoderSnapshot(config, state_of(model), tokenizer), (gold, right, error, size, loss)))
+                snapshot = _DecoderSnapshot(config, state_of(model), tokenizer, moment())
+                made.append((snapshot, (gold, right, error, size, loss)))
                 return np.zeros(1)
 
             look(model)
             batch = max(1, min(self.batch, len(read) // self.passes))  # a pass is a step at least
             options = Options(rate=config.rate, batch=batch, precision=precision_of("auto", run.device))
-            train_lm(model, Fixed(read, batch, run.device), options, measure=look, points=self.passes)
+            feed = Fixed(read, batch, run.device)
+            train_lm(model, feed, options, measure=look, points=self.passes, opened=moment.open)
         if len(made) <= self.passes:
             raise DataError(f"{len(read)} windows of text are too few for {self.passes} passes; state fewer `passes`.")
         return made
+
+
+class _Moment:
+    """The optimizer's second moment of one weight, read while it trains."""
+
+    def __init__(self, weight: Any) -> None:
+        self.weight = weight
+        self.optimizer: Any = None
+
+    def open(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
+
+    def __call__(self) -> Reals:
+        """In the weight's shape; zeros before the first step."""
+        if self.optimizer is None:
+            return np.zeros(tuple(self.weight.shape), np.float32)
+        found: Reals = self.optimizer.state[self.weight]["exp_avg_sq"].cpu().numpy()
+        return found.copy()
 
 
 @dataclass(frozen=True)
@@ -324,6 +385,36 @@ class _LinearSnapshot:
         """(n, classes)."""
         return self.model.probabilities(Rows.of(texts, self.ngrams, self.buckets))
 
+    def steps(self, texts: pa.ChunkedArray, labels: Ints, run: Run) -> Gradients:
+        rows, squares = Rows.of(texts, self.ngrams, self.buckets), self.model.squares
+        assert squares is not None
+        scale = np.append(np.where(squares > 0, 1 / np.sqrt(np.maximum(squares, 1e-30)), 0), 0).astype(np.float32)
+        scaled = replace(rows, values=rows.values * scale[self.model.place[rows.indices]])  # -1 is the last: no step
+        return Factored(scaled, self.model.errors(rows, labels).astype(np.float32))
+
+    def features(self, texts: pa.ChunkedArray, labels: Ints, width: int, run: Run) -> Halves:
+        from scipy.sparse import csr_array
+
+        rows, classes = Rows.of(texts, self.ngrams, self.buckets), self.model.bias.size
+        x, g = self.model.inputs(rows), odds_gradient(self.model.logits(rows), labels)
+        count = x.shape[1] * classes
+        rng = replace(run, place=("shared",)).rng("features")
+        place, sign = rng.integers(0, width, count), rng.integers(0, 2, count) * 2.0 - 1.0
+        if count <= width:  # nothing need be shortened
+            place, sign = np.arange(count), np.ones(count)
+        projection = csr_array((sign, place, np.arange(count + 1)), shape=(count, width))
+        out = np.zeros((len(rows), width), np.float16)
+        for start in range(0, len(rows), BLOCK // classes + 1):
+            part = slice(start, start + BLOCK // classes + 1)
+            some = x[part]
+            owner = np.repeat(np.arange(some.shape[0]), np.diff(some.indptr))
+            columns = some.indices[:, None] * classes + np.arange(classes)
+            shape = (some.shape[0], count)
+            whole = csr_array(((some.data[:, None] * g[part][owner]).ravel(), columns.ravel(), some.indptr * classes),
+                              shape=shape)  # fmt: skip
+            out[part] = (whole @ projection).toarray()
+        return out
+
 
 @dataclass(frozen=True)
 class _EncoderSnapshot:
@@ -331,8 +422,9 @@ class _EncoderSnapshot:
     classes: int
     weights: Mapping[str, Any]
     tokenizer: Tokenizer
+    second: Reals
 
-    def gradients(self, texts: pa.ChunkedArray, labels: Ints, run: Run) -> Gradients:
+    def gradients(self, texts: pa.ChunkedArray, labels: Ints, run: Run) -> Factored:
         inputs, errors = self._of(texts, run)
         errors[np.arange(labels.size), labels] -= 1
         return Factored(inputs.astype(np.float16), errors)  # errors of sure predictions would be 0 in half precision
@@ -343,15 +435,45 @@ class _EncoderSnapshot:
 
     def _of(self, texts: pa.ChunkedArray, run: Run) -> tuple[Reals, Reals]:
         """`outputs` of the model with these weights."""
-        import torch
-
         from tilth.models.train import threads
-        from tilth.models.transformer import Classifier, Decoder
 
         with threads(1):
-            model = Classifier(Decoder(self.config), self.classes).to(run.device)
-            model.load_state_dict({name: torch.from_numpy(value) for name, value in self.weights.items()})
-            return self.outputs(model, self.tokenizer.encode_batch(texts.to_pylist()))
+            return self.outputs(self.classifier(run), self.tokenizer.encode_batch(texts.to_pylist()))
+
+    def steps(self, texts: pa.ChunkedArray, labels: Ints, run: Run) -> Gradients:
+        found = self.gradients(texts, labels, run)
+        assert not isinstance(found.inputs, Rows)
+        return Stepped(found.inputs, found.errors, self.second.T)
+
+    def features(self, texts: pa.ChunkedArray, labels: Ints, width: int, run: Run) -> Halves:
+        import torch
+
+        from tilth.models.batches import by_length
+        from tilth.models.gradients import Projection
+        from tilth.models.layerwise import projected
+        from tilth.models.train import threads
+        from tilth.models.tune import padded_to
+
+        out = np.zeros((labels.size, width), np.float16)
+        # The same map for all records, whoever asks: only then do inner products mean anything.
+        projection = Projection(replace(run, place=("shared", "features")), width, "sparse", nonzeros=1)
+        with threads(1):
+            model = self.classifier(run).eval()
+            encoded = self.tokenizer.encode_batch(texts.to_pylist())
+            for rows in by_length(np.diff(encoded[0]), 64):
+                batch, wanted = padded_to(model.encoder, encoded, rows), torch.from_numpy(labels[rows]).to(run.device)
+                out[rows] = projected(model, partial(_odds, model, batch, wanted), projection).cpu().numpy()
+        return out
+
+    def classifier(self, run: Run) -> Any:
+        """The model itself."""
+        import torch
+
+        from tilth.models.transformer import Classifier, Decoder
+
+        model = Classifier(Decoder(self.config), self.classes).to(run.device)
+        model.load_state_dict({name: torch.from_numpy(value) for name, value in self.weights.items()})
+        return model
 
     def outputs(self, model: Any, encoded: Any) -> tuple[Reals, Reals]:
         """What the last layer reads, (n, width), and the probabilities, (n, classes)."""
@@ -369,8 +491,20 @@ class _DecoderSnapshot:
     config: Any
     weights: Mapping[str, Any]
     tokenizer: Tokenizer
+    second: Reals
 
     def gradients(self, texts: pa.ChunkedArray, labels: Ints, run: Run) -> Gradients:
+        return self._sketched(texts, run, None)
+
+    def steps(self, texts: pa.ChunkedArray, labels: Ints, run: Run) -> Gradients:
+        return self._sketched(texts, run, self.second)
+
+    def features(self, texts: pa.ChunkedArray, labels: Ints, width: int, run: Run) -> Halves:
+        raise UsageError(
+            "Projected gradients in all weights are there for classifiers; state model: linear or encoder."
+        )
+
+    def _sketched(self, texts: pa.ChunkedArray, run: Run, second: Reals | None) -> Gradients:
         from tilth.models.batches import windows_to_score
         from tilth.models.merging import decoder
         from tilth.models.told import Sketch, tell
@@ -380,6 +514,8 @@ class _DecoderSnapshot:
             model = decoder(self.config, self.weights, run.device).eval()
             # The same signs for all records, whoever asks: only then do inner products mean anything.
             sketch = Sketch.drawn(self.config.vocab, self.config.width, replace(run, place=("shared",)))
+            if second is not None:
+                sketch = sketch.divided(second)
             data = windows_to_score(*self.tokenizer.encode_batch(texts.to_pylist()), self.config.context, END)
             values = tell(model, data, sketch=sketch, device=run.device)[-1]
         assert values is not None
@@ -410,13 +546,19 @@ def _recorded(learner: Learner, pool: Pool, run: Run, seed: _Seed) -> tuple[Real
     def make(here: Run) -> tuple[Reals, ...]:
         told = []
         for number, (model, said) in enumerate(learner.passes_of(pool, here), -1):
-            if number >= 0 and seed.number == 0 and here.shared is not None:
+            if number >= 0 and here.shared is not None and (seed.number == 0 or number == learner.passes - 1):
                 here.share(f"{seed.key}-model{number}", partial(_same, model))
             told.append(said)
         *parts, loss = (np.stack(part) for part in zip(*told, strict=True))
         return (*(part[1:] for part in parts), loss)
 
     return run.share(seed.key, make)
+
+
+def _odds(model: Any, batch: Any, wanted: Any) -> Any:
+    """Log-odds of each text's label, as `trak.log_odds` but for autograd."""
+    scores, place = model(*batch), wanted.unsqueeze(1)
+    return scores.gather(1, place).squeeze(1) - scores.scatter(1, place, float("-inf")).logsumexp(1)
 
 
 def _same(model: Snapshot, run: Run) -> Snapshot:

@@ -28,8 +28,9 @@ True
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,7 @@ import pyarrow as pa
 from tilth.kernels import softmax
 from tilth.kernels.features import hashed_rows
 
-__all__ = ["Linear", "Rows", "encode_labels", "epochs", "solve"]
+__all__ = ["Linear", "Rows", "encode_labels", "epochs", "pieces", "solve"]
 
 Ints = npt.NDArray[np.int64]
 Places = npt.NDArray[np.int32]
@@ -96,17 +97,30 @@ class Linear:
         place: (width,) position in `weights` of each column, -1 for those no training row has.
         weights: (seen columns, classes).
         bias: (classes,).
+        squares: (seen columns,) what AdaGrad had added up of squared gradients of each column; None after `solve`.
     """
 
     place: Places
     weights: Reals
     bias: Reals
+    squares: Reals | None = None
 
     def logits(self, rows: Rows) -> Floats:
         """(n, classes)."""
         out = np.empty((len(rows), self.bias.size))
         softmax.logits(rows.indptr, rows.indices, rows.values, self.place, self.weights, self.bias, out)
         return out
+
+    def inputs(self, rows: Rows) -> Any:
+        """A scipy matrix (n, seen columns + 1): the columns that the model knows, and a constant 1 for the bias."""
+        from scipy.sparse import csr_array, hstack
+
+        place = self.place[rows.indices]
+        known = place >= 0
+        owner = np.repeat(np.arange(len(rows)), np.diff(rows.indptr))[known]
+        shape = (len(rows), len(self.weights))
+        body = csr_array((rows.values[known].astype(np.float64), (owner, place[known])), shape=shape)
+        return csr_array(hstack([body, np.ones((len(rows), 1))]))
 
     def log_probabilities(self, rows: Rows) -> Floats:
         """(n, classes), natural logarithm."""
@@ -154,18 +168,34 @@ def epochs(
         weights: how much each example counts; 0 leaves it out.
         rate: step size of a feature's first step; AdaGrad lowers it from there.
     """
+    w = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
+    order = np.flatnonzero(w > 0)
+    orders = (rng.permutation(order) for _ in range(passes))
+    return pieces(rows, labels, classes, orders, weights=weights, l2=l2, rate=rate)
+
+
+def pieces(
+    rows: Rows,
+    labels: npt.ArrayLike,
+    classes: int,
+    orders: Iterable[Ints],
+    *,
+    weights: npt.ArrayLike | None = None,
+    l2: float = 1e-5,
+    rate: float = 1.0,
+) -> Iterator[Linear]:
+    """The model after each of some pieces of a reading order, one training from the first to the last; see `epochs`."""
     y, w, mine, place = _prepared(rows, labels, weights, classes)
     seen = int(place.max(initial=-1)) + 1
     table, bias = np.zeros((seen, classes), np.float32), np.zeros(classes, np.float32)
     squares, last = np.zeros(seen + 1), np.zeros(seen, np.int64)
-    order = np.flatnonzero(w > 0)
-    scale = w / w[order].mean()
+    scale = w / w[w > 0].mean()
     step = 0
-    for _ in range(passes):
+    for order in orders:
         step = softmax.epoch(
-            rng.permutation(order), rows.indptr, mine, rows.values, y, scale, table, bias, squares, last, step, l2, rate
+            order, rows.indptr, mine, rows.values, y, scale, table, bias, squares, last, step, l2, rate
         )
-        yield Linear(place, table.copy(), bias.copy())
+        yield Linear(place, table.copy(), bias.copy(), squares[:-1].astype(np.float32))
 
 
 def solve(

@@ -44,6 +44,16 @@ class Sketch:
 
         return cls(signs(vocab, k, "errors"), signs(width, m, "hidden"))
 
+    def divided(self, second: Reals) -> Sketch:
+        """Of gradients divided by the roots of their second moments, (vocab, width), which are taken to be of rank one.
+
+        As in Adafactor (Shazeer and Stern 2018, arXiv 1804.04235): the product of row and column means over the mean of
+        all. Only so do the factors stay apart; signs stay the same, so inner products with undivided sketches count.
+        """
+        v = torch.from_numpy(second).clamp(min=1e-30)
+        rows, columns = v.mean(1, keepdim=True), v.mean(0).unsqueeze(1) / v.mean()
+        return Sketch(self.errors * rows.rsqrt(), self.hidden * columns.rsqrt())
+
 
 @torch.no_grad()
 def tell(

@@ -64,6 +64,7 @@ def descend(
     after: Callable[[int], None] | None = None,
     save: Checkpoint | None = None,
     carried: Sequence[Stateful] = (),
+    opened: Callable[[torch.optim.Optimizer], None] | None = None,
 ) -> Floats:
     """Take `steps` steps down `loss_of(step)`; returns the loss of each.
 
@@ -72,6 +73,7 @@ def descend(
         after: called when the weights have moved.
         save: where the run is saved and resumed from; removed at the end.
         carried: whatever else changes on the way and must be saved with the weights.
+        opened: given the optimizer before the first step, for who wants to read its moments on the way.
     """
     moved, losses, first = optimizer(model, options), np.zeros(steps), 0
     if save is not None and (found := save.read()) is not None:
@@ -81,6 +83,8 @@ def descend(
         losses[:first] = found["losses"]
         for thing, state in zip(carried, found["carried"], strict=True):
             thing.load(state)
+    if opened is not None:
+        opened(moved)
     weights = [p for p in model.parameters() if p.requires_grad]
     model.train()
     for step in range(first, steps):
@@ -122,6 +126,7 @@ def train_lm(
     weigh: Callable[[Seen], Tensor] | None = None,
     watch: Callable[[Seen], None] | None = None,
     save: Checkpoint | None = None,
+    opened: Callable[[torch.optim.Optimizer], None] | None = None,
 ) -> Trained:
     """Train a language model on what the feed gives, every token counting alike within a step.
 
@@ -132,6 +137,7 @@ def train_lm(
         weigh: weights of the tokens, (B, T), from what was just measured; the loss is their weighted mean.
         watch: called after each step; what it gathers is saved with the run if it is `Stateful`.
         save: pass one keyed by data, weights and options (`Checkpoint.keyed`).
+        opened: see `descend`.
     """
     path = _Path(feed.steps, points if measure is not None else 0)
     seen: list[Seen] = []
@@ -167,7 +173,7 @@ def train_lm(
     carried: list[Stateful] = [path]
     carried += [feed] if isinstance(feed, Stateful) else []
     carried += [watch] if isinstance(watch, Stateful) else []
-    losses = descend(model, loss_of, feed.steps, options, after=after, save=save, carried=carried)
+    losses = descend(model, loss_of, feed.steps, options, after=after, save=save, carried=carried, opened=opened)
     if measure is not None and not feed.steps:  # nothing was read: what is measured is the untrained model
         return Trained(losses, path.tokens, Curve(np.zeros(1, np.int64), measure(model)[None], np.full(1, np.nan)))
     return Trained(losses, path.tokens, path.curve() if measure is not None else None)
@@ -223,6 +229,7 @@ def train_examples(
     weigh: Callable[[Examples], Tensor] | None = None,
     watch: Callable[[Examples], None] | None = None,
     save: Checkpoint | None = None,
+    opened: Callable[[torch.optim.Optimizer], None] | None = None,
 ) -> Trained:
     """Train on examples in the order given, `options.batch` a step; the loss is their mean, or weighted mean.
 
@@ -232,6 +239,7 @@ def train_examples(
         measure: losses of the holdout's items, taken at `points` places, the last at the end.
         weigh: weights (B,) from what was just measured.
         watch: called after each step; what it gathers is saved with the run if it is `Stateful`.
+        opened: see `descend`.
     """
     steps = -(-len(order) // options.batch)
     path = _Path(steps, points if measure is not None else 0)
@@ -258,7 +266,7 @@ def train_examples(
 
     carried: list[Stateful] = [path]
     carried += [watch] if isinstance(watch, Stateful) else []
-    losses = descend(model, loss_of, steps, options, after=after, save=save, carried=carried)
+    losses = descend(model, loss_of, steps, options, after=after, save=save, carried=carried, opened=opened)
     return Trained(losses, path.tokens, path.curve() if measure is not None and steps else None)
 
 

@@ -258,7 +258,7 @@ def attention_mask(shape: torch.Size, documents: Tensor | None, real: Tensor | N
     if real is not None:  # a filled position attends to itself, or its softmax would be over nothing
         allowed = allowed & real.unsqueeze(1) | torch.eye(T, dtype=torch.bool, device=real.device)
     added = torch.zeros(B, 1, T, T, device=some.device)
-    return added.masked_fill_(~allowed.unsqueeze(1), -math.inf)
+    return added.masked_fill(~allowed.unsqueeze(1), -math.inf)  # not in place: vmap could not trace it
 
 
 class _TokenLosses(torch.autograd.Function):

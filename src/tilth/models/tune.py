@@ -32,6 +32,7 @@ __all__ = [
     "answer_tokens",
     "classify",
     "embed",
+    "padded_to",
     "pooled",
     "soften",
     "train_classifier",
@@ -164,7 +165,7 @@ def train_classifier(
     wanted = torch.from_numpy(np.asarray(labels)).to(device, kind)
 
     def losses_of(rows: Ints) -> tuple[Tensor, Tensor]:
-        scores = model(*_padded(texts, rows, model.encoder))
+        scores = model(*padded_to(model.encoder, texts, rows))
         return F.cross_entropy(scores, wanted[torch.from_numpy(rows)], reduction="none"), scores
 
     return train_examples(model, losses_of, order, options, **hooks)
@@ -175,7 +176,7 @@ def classify(model: Classifier, texts: Texts, batch: int = 64) -> Floats:
     """The probability of every class, (n, classes)."""
     out = np.zeros((len(texts[0]) - 1, model.head.out_features))
     for rows in by_length(np.diff(texts[0]), batch):
-        out[rows] = F.softmax(model(*_padded(texts, rows, model.encoder)), -1).cpu().numpy()
+        out[rows] = F.softmax(model(*padded_to(model.encoder, texts, rows)), -1).cpu().numpy()
     return out
 
 
@@ -186,7 +187,7 @@ def pooled(model: Classifier, texts: Texts, batch: int = 64) -> npt.NDArray[np.f
     model.eval()
     out = np.zeros((len(texts[0]) - 1, model.encoder.config.width), np.float32)
     for rows in by_length(np.diff(texts[0]), batch):
-        out[rows] = model.encoder.pooled(*_padded(texts, rows, model.encoder)).cpu().numpy()
+        out[rows] = model.encoder.pooled(*padded_to(model.encoder, texts, rows)).cpu().numpy()
     model.train(training)
     return out
 
@@ -284,8 +285,8 @@ def train_contrastive(
     def losses_of(rows: Ints) -> tuple[Tensor, None]:
         given = [passage for row in rows for passage in negatives[row]]
         pool = np.unique(np.concatenate([positive[rows], np.array(given, np.int64)]))
-        ours = F.normalize(encoder.pooled(*_padded(queries, rows, encoder)), dim=-1)
-        theirs = F.normalize(encoder.pooled(*_padded(passages, pool, encoder)), dim=-1)
+        ours = F.normalize(encoder.pooled(*padded_to(encoder, queries, rows)), dim=-1)
+        theirs = F.normalize(encoder.pooled(*padded_to(encoder, passages, pool)), dim=-1)
         place = torch.from_numpy(np.searchsorted(pool, positive[rows])).to(device)
         spared = None
         if relevant is not None:
@@ -301,11 +302,12 @@ def embed(encoder: Decoder, texts: Texts, batch: int = 64) -> npt.NDArray[np.flo
     """Embeddings of length 1, (n, D), of texts cut to the encoder's context."""
     out = np.zeros((len(texts[0]) - 1, encoder.config.width), np.float32)
     for rows in by_length(np.diff(texts[0]), batch):
-        out[rows] = F.normalize(encoder.pooled(*_padded(texts, rows, encoder)), dim=-1).cpu().numpy()
+        out[rows] = F.normalize(encoder.pooled(*padded_to(encoder, texts, rows)), dim=-1).cpu().numpy()
     return out
 
 
-def _padded(texts: Texts, rows: Ints, encoder: Decoder) -> tuple[Tensor, Tensor]:
+def padded_to(encoder: Decoder, texts: Texts, rows: Ints) -> tuple[Tensor, Tensor]:
+    """Ids of some texts, cut to the encoder's context, and which are real; on its device."""
     device = encoder.embedding.weight.device
     ids, real = padded(*texts, rows, encoder.config.context)
     return torch.from_numpy(ids).to(device), torch.from_numpy(real).to(device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -83,7 +83,7 @@ class InfluenceFunction(Signal[ById]):
         from scipy.sparse.linalg import LinearOperator, cg
 
         n, classes = labels.size, model.bias.size
-        x, y = _matrix(rows, model), _matrix(theirs, model)
+        x, y = model.inputs(rows), model.inputs(theirs)
         p = model.probabilities(rows)
         shape = (x.shape[1], classes)
         penalty = np.full(shape, self.l2)
@@ -105,15 +105,3 @@ class InfluenceFunction(Signal[ById]):
                 f"easier, or `steps`."
             )
         return np.asarray((model.errors(rows, labels) * (x @ found.reshape(shape))).sum(1) / n)
-
-
-def _matrix(rows: Rows, model: Linear) -> Any:
-    """The columns that the model knows, and a constant 1."""
-    from scipy.sparse import csr_array, hstack
-
-    place = model.place[rows.indices]
-    known = place >= 0
-    owner = np.repeat(np.arange(len(rows)), np.diff(rows.indptr))[known]
-    shape = (len(rows), len(model.weights))
-    body = csr_array((rows.values[known].astype(np.float64), (owner, place[known])), shape=shape)
-    return csr_array(hstack([body, np.ones((len(rows), 1))]))
