@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.worlds import table_of
 
 from tilth.core import Budget, Goal, Plan, Run, TablePool
 from tilth.core.errors import DataError
@@ -12,7 +13,6 @@ from tilth.models.linear import Rows, encode_labels, epochs
 from tilth.policies.select.llkd import Llkd
 from tilth.probes.label_noise import LabelNoise
 from tilth.proofs.classify import Classify
-from tests.worlds import table_of
 
 POLICY = Llkd(confidence="sure", uncertainty="open", label="label")
 BUCKETS = 1 << 14

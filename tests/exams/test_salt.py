@@ -77,9 +77,9 @@ def test_the_second_phase_is_drawn_from_all_others() -> None:
 def test_says_what_is_missing() -> None:
     pool, goal, _ = corpus(0)
     start = Plan.everything(pool, goal.budget)
+    noise = pool.with_column("guess", pa.array(np.full(1200, 0.3)))
     with pytest.raises(DataError, match="no record is guessable to 1; the most is"):
-        noise = pool.with_column("guess", pa.array(np.full(1200, 0.3)))
         POLICY.model_copy(update={"least": 1.0}).revise(start, noise, goal, Run())
+    empty = pool.with_column("hard", pa.nulls(1200, pa.float64()))
     with pytest.raises(DataError, match="has both hard and guess"):
-        empty = pool.with_column("hard", pa.nulls(1200, pa.float64()))
         POLICY.revise(start, empty, goal, Run())
