@@ -5,11 +5,13 @@ from __future__ import annotations
 from itertools import permutations
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from scipy.stats import chisquare
 
 from tilth.core import Budget, Goal, Plan, Run, TablePool
 from tilth.policies.select.sample import Sample
+from tilth.proofs.ngram import Ngram
 
 
 def test_inclusion_frequencies_match_successive_softmax_sampling() -> None:
@@ -71,3 +73,67 @@ def test_strata_keep_their_shares_to_one_record() -> None:
             assert abs((plan.kept & (group == name)).sum() - 0.1 * (group == name).sum()) <= 1
     plain = Sample(by="s", fraction=0.1).revise(Plan.everything(pool, goal.budget), pool, goal, Run())
     assert (plain.kept & (group == "c")).sum() < 5  # without strata the favoured group takes over
+
+
+def rated(seed: int) -> tuple[TablePool, Goal, npt.NDArray[np.int64]]:
+    """Eight topics with words of their own; quality is the share of a text that is no noise, and the rating likes
+    some topics better than others besides, as raters do. The target wants all topics."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    topic, quality = rng.integers(0, 8, 1600), rng.beta(2, 2, 1600)
+
+    def text(t: int, q: float) -> str:
+        own, noise = np.floor(60 ** rng.random(40)).astype(int), rng.integers(0, 5000, 40)
+        return " ".join(f"t{t}w{o}" if m else f"n{z}" for o, z, m in zip(own, noise, rng.random(40) < q, strict=True))
+
+    texts = [text(int(t), float(q)) for t, q in zip(topic, quality, strict=True)]
+    rating = quality + 0.8 * topic / 7 + rng.normal(0, 0.1, 1600)
+    table = {"text": texts, "rating": rating, "topic": [f"t{t}" for t in topic]}
+    target = TablePool(pa.table({"text": [text(t, 1.0) for t in range(8) for _ in range(5)]}))
+    return TablePool(pa.table(table)), Goal(target, target, Budget(160, "records")), topic
+
+
+def entropy(topic: npt.NDArray[np.int64], kept: npt.NDArray[np.bool_]) -> float:
+    share = np.bincount(topic[kept], minlength=8) / kept.sum()
+    return float(-(share[share > 0] * np.log(share[share > 0])).sum())
+
+
+def test_sampling_beats_top_k_where_the_rating_likes_some_topics() -> None:
+    """QuRating's finding: taking the top-rated loses topics and with them the target; drawing by rating does not.
+
+    The least that sampling must do is to beat a uniform draw as well.
+    """
+    proof = Ngram(order=1, epochs=100)
+    losses: dict[str, list[float]] = {}
+    kept_entropy: dict[str, list[float]] = {}
+    for seed in range(3):
+        pool, goal, topic = rated(seed)
+        start = Plan.everything(pool, goal.budget)
+        for name, policy in {
+            "top": Sample(by="rating"),
+            "drawn": Sample(by="rating", temperature=1),
+            "within": Sample(by="rating", temperature=0.25, stratify="topic", within="topic"),
+            "uniform": Sample(),
+        }.items():
+            plan = policy.revise(start, pool, goal, Run(seed=seed))
+            losses.setdefault(name, []).append(float(proof.trial(plan, pool, goal, Run()).mean()))
+            kept_entropy.setdefault(name, []).append(entropy(topic, plan.kept))
+    mean = {name: np.mean(values) for name, values in losses.items()}
+    assert mean["drawn"] < mean["uniform"]
+    assert mean["drawn"] < mean["top"]
+    assert mean["within"] < mean["drawn"]
+    assert np.mean(kept_entropy["top"]) < 0.7 * np.mean(kept_entropy["drawn"])
+
+
+def test_scores_compared_within_their_group() -> None:
+    """A group that scores high throughout fills the plan unless scores are compared inside groups."""
+    rng = np.random.Generator(np.random.PCG64(3))
+    group = np.repeat(["a", "b"], 500)
+    scores = rng.normal(size=1000) * np.where(group == "a", 1.0, 10.0) + np.where(group == "a", 50.0, 0.0)
+    pool = TablePool(pa.table({"text": ["x"] * 1000, "g": group, "s": scores}))
+    goal = Goal(pool, pool, Budget(100, "records"))
+    share = {
+        within: (Sample(by="s", within=within).revise(Plan.everything(pool, goal.budget), pool, goal, Run()).kept)
+        for within in ("", "g")
+    }
+    assert (share[""] & (group == "a")).sum() == 100
+    assert abs((share["g"] & (group == "a")).sum() - 50) < 12

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 
 from tilth.core.errors import DataError
 from tilth.core.goal import Goal
-from tilth.core.plan import Groups, Plan, groups, take_budget
+from tilth.core.plan import Plan, groups
 from tilth.core.policy import Policy
 from tilth.core.pool import Pool
 from tilth.core.run import Run
+from tilth.policies.select._ranked import Unknown, fill, numbers, one_group
 
 __all__ = ["Sample"]
 
@@ -30,6 +29,10 @@ class Sample(Policy):
     id; the largest keys are kept. That is exactly drawing records one after the other without replacement with
     probability proportional to exp(score / temperature). Temperature 0 is plain top-k, a large one is uniform.
     Pure top-k tends to give much of the same; a temperature of 1 or 2 keeps the preference and the variety.
+
+    With `stratify` each group keeps its share of the plan; with `within` scores are compared with those of their own
+    group only, so that a source, a language or a length is not preferred for scoring high throughout. QuRating (Wettig
+    et al. 2024, arXiv 2402.09739) draws at temperature 2 with both set to the domain.
 
     Cost: one sort. Trap: scores are standardised over the records still in the plan, so an outlier of 1000 squeezes
     all others together; cut it off with `keep` first, or score by rank.
@@ -46,17 +49,20 @@ class Sample(Policy):
     'the 3 records highest in score; 1 without score dropped'
     """
 
+    paper: ClassVar[str] = "qurating"
+
     by: str = Field("", description="column with the score (a number, or true and false); empty draws uniformly")
     fraction: float | None = Field(None, gt=0, le=1, description="share of the plan to keep; empty fills the budget")
     temperature: float = Field(0.0, ge=0, description="0 takes the top scores; larger is closer to uniform")
     high: bool = Field(True, description="whether high scores are preferred; false prefers low ones")
     stratify: str = Field("", description="column whose groups each keep their share of the plan")
-    unknown: Literal["keep", "drop", "error"] = Field("drop", description="what to do with records without a score")
+    within: str = Field("", description="column in whose groups scores are standardised; empty: in the whole plan")
+    unknown: Unknown = Field("drop", description="what to do with records without a score")
 
     @property
     def needs(self) -> Sequence[str]:
-        """The score and the groups."""
-        return tuple(column for column in (self.by, self.stratify) if column)
+        """The score and the columns of groups."""
+        return tuple(column for column in (self.by, self.stratify, self.within) if column)
 
     def revise(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Plan:
         pool.require(self.needs, "sample")
@@ -74,8 +80,12 @@ class Sample(Policy):
         keys = np.where(known, keys, np.nan)
         cuts: npt.NDArray[np.float32] = keys.astype(np.float32)
         eligible = plan.kept & (known | (self.unknown == "keep"))
-        by = groups(pool, self.stratify) if self.stratify else Groups("", ("",), np.zeros(len(plan), np.int32))
-        keep, threshold = self._draw(plan, eligible, cuts, u, by)
+        by = groups(pool, self.stratify) if self.stratify else one_group(plan)
+        room = by.sums(plan.sizes * plan.repeats * eligible)
+        total = plan.amount * self.fraction if self.fraction is not None else float(plan.budget.amount)
+        share = room * min(1.0, total / max(1.0, room.sum()))
+        # Records without a score come first where they are kept at all; ties are broken by lot.
+        keep, threshold = fill(plan, eligible, cuts, u, by, share)
         return plan.revised(
             self.describe(),
             self._note(int(keep.sum()), missing),
@@ -90,40 +100,16 @@ class Sample(Policy):
         """Each record's standardised score, the preferred end up, and whether it has one."""
         if not self.by:
             return np.zeros(len(plan)), np.ones(len(plan), bool)
-        column = pc.cast(pool.column(self.by), pa.float64())
-        raw = column.to_numpy().astype(np.float64)
+        raw = numbers(pool, self.by, "sample")
         known = np.isfinite(raw)
-        seen = raw[known & plan.kept]
-        spread = float(seen.std()) if seen.size else 0.0
-        z = (raw - (float(seen.mean()) if seen.size else 0.0)) / (spread or 1.0)
+        seen = known & plan.kept
+        within = groups(pool, self.within) if self.within else one_group(plan)
+        count = np.maximum(within.sums(seen), 1)
+        mean = within.sums(np.where(seen, raw, 0.0)) / count
+        away = raw - mean[within.index]
+        spread = np.sqrt(within.sums(np.where(seen, away, 0.0) ** 2) / count)
+        z = away / np.where(spread > 0, spread, 1.0)[within.index]
         return (z if self.high else -z), known
-
-    def _draw(
-        self,
-        plan: Plan,
-        eligible: npt.NDArray[np.bool_],
-        keys: npt.NDArray[np.float32],
-        u: Floats,
-        by: Groups,
-    ) -> tuple[npt.NDArray[np.bool_], dict[str, float]]:
-        """The records drawn, and the smallest key drawn of each group that was cut."""
-        sizes = plan.sizes * plan.repeats
-        room = by.sums(sizes * eligible)
-        total = plan.amount * self.fraction if self.fraction is not None else float(plan.budget.amount)
-        share = room * min(1.0, total / max(1.0, room.sum()))
-        keep = np.zeros(len(plan), bool)
-        threshold: dict[str, float] = {}
-        # Records without a score come first where they are kept at all; ties are broken by lot.
-        order = np.lexsort((-u, -np.nan_to_num(keys.astype(np.float64), nan=np.inf), by.index))
-        order = order[eligible[order]]
-        bounds = np.searchsorted(by.index[order], np.arange(len(by.names) + 1))
-        for g, name in enumerate(by.names):
-            rows = order[bounds[g] : bounds[g + 1]]
-            taken = take_budget(sizes[rows], share[g])
-            keep[rows[:taken]] = True
-            if 0 < taken < rows.size and np.isfinite(keys[rows[taken - 1]]):
-                threshold[f"key:{name}" if self.stratify else "key"] = float(keys[rows[taken - 1]])
-        return keep, threshold
 
     def _note(self, kept: int, missing: int) -> str:
         end = "highest" if self.high else "lowest"
