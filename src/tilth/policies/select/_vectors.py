@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -18,7 +19,7 @@ from tilth.core.pool import Pool
 from tilth.core.run import Run
 from tilth.models.encoder import Encoder, StaticEncoder, encoder
 
-__all__ = ["VECTORS", "Vectors", "fill", "most", "nearest", "needed", "of_target", "read"]
+__all__ = ["VECTORS", "Vectors", "fill", "most", "nearest", "needed", "of_names", "of_target", "read"]
 
 Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float32]
@@ -121,6 +122,14 @@ def of_target(vectors: str, target: Pool, plan: Plan, pool: Pool, run: Run, who:
         )
     found = found[good] / lengths[good, None] if unit else found[good]
     return Vectors(where[good], found, offset - int(good.sum()), "")
+
+
+def of_names(name: str, texts: Sequence[str], plan: Plan, pool: Pool, run: Run) -> Reals:
+    """The embeddings of short texts, such as tags, by an encoder; all zeros where it knows no word."""
+    made = _source(name, plan, pool, run)[1]
+    if made is None:
+        raise BadInput(f"Names are embedded by static, minilm or a model's folder (with a slash); got {name!r}.")
+    return made.encode(texts)
 
 
 def fill(plan: Plan, order: Ints) -> npt.NDArray[np.bool_]:

@@ -13,10 +13,11 @@ from pydantic import Field
 
 from tilth.core.errors import DataError
 from tilth.core.goal import Goal
-from tilth.core.plan import Groups, Plan, groups, take_budget
+from tilth.core.plan import Groups, Plan, groups
 from tilth.core.policy import Policy
 from tilth.core.pool import Pool
 from tilth.core.run import Run
+from tilth.policies.select._draw import draw
 
 __all__ = ["Sample"]
 
@@ -75,7 +76,9 @@ class Sample(Policy):
         cuts: npt.NDArray[np.float32] = keys.astype(np.float32)
         eligible = plan.kept & (known | (self.unknown == "keep"))
         by = groups(pool, self.stratify) if self.stratify else Groups("", ("",), np.zeros(len(plan), np.int32))
-        keep, threshold = self._draw(plan, eligible, cuts, u, by)
+        total = plan.amount * self.fraction if self.fraction is not None else float(plan.budget.amount)
+        # Records without a score come first where they are kept at all; ties are broken by lot.
+        keep, threshold = draw(plan, eligible, cuts, u, by, total)
         return plan.revised(
             self.describe(),
             self._note(int(keep.sum()), missing),
@@ -97,33 +100,6 @@ class Sample(Policy):
         spread = float(seen.std()) if seen.size else 0.0
         z = (raw - (float(seen.mean()) if seen.size else 0.0)) / (spread or 1.0)
         return (z if self.high else -z), known
-
-    def _draw(
-        self,
-        plan: Plan,
-        eligible: npt.NDArray[np.bool_],
-        keys: npt.NDArray[np.float32],
-        u: Floats,
-        by: Groups,
-    ) -> tuple[npt.NDArray[np.bool_], dict[str, float]]:
-        """The records drawn, and the smallest key drawn of each group that was cut."""
-        sizes = plan.sizes * plan.repeats
-        room = by.sums(sizes * eligible)
-        total = plan.amount * self.fraction if self.fraction is not None else float(plan.budget.amount)
-        share = room * min(1.0, total / max(1.0, room.sum()))
-        keep = np.zeros(len(plan), bool)
-        threshold: dict[str, float] = {}
-        # Records without a score come first where they are kept at all; ties are broken by lot.
-        order = np.lexsort((-u, -np.nan_to_num(keys.astype(np.float64), nan=np.inf), by.index))
-        order = order[eligible[order]]
-        bounds = np.searchsorted(by.index[order], np.arange(len(by.names) + 1))
-        for g, name in enumerate(by.names):
-            rows = order[bounds[g] : bounds[g + 1]]
-            taken = take_budget(sizes[rows], share[g])
-            keep[rows[:taken]] = True
-            if 0 < taken < rows.size and np.isfinite(keys[rows[taken - 1]]):
-                threshold[f"key:{name}" if self.stratify else "key"] = float(keys[rows[taken - 1]])
-        return keep, threshold
 
     def _note(self, kept: int, missing: int) -> str:
         end = "highest" if self.high else "lowest"
