@@ -19,7 +19,8 @@ import time
 from collections.abc import Iterator, Sequence
 
 POLICIES = (
-    "sample", "facility_location", "k_center", "kshot", "gio", "mig", "mig_tags", "diversify_and_conquer", "small_to_large"
+    "sample", "facility_location", "k_center", "kshot", "gio", "mig", "mig_tags",
+    "diversify_and_conquer", "small_to_large",
 )  # fmt: skip
 BATCH = 4096
 
@@ -78,7 +79,7 @@ def measure(name: str, records: int, dimensions: int, keep: float) -> None:
     pool = Made()
     some = vectors(np.random.default_rng(1), 500)
     target = TablePool(pa.table({"text": ["x"] * 500, "embedding": column(some)}))
-    fields = {
+    fields: dict[str, dict[str, object]] = {
         "mig": {"use": "mig"},
         "mig_tags": {"use": "mig", "tags": "tags"},
         "diversify_and_conquer": {"use": "diversify_and_conquer", "rounds": 1},

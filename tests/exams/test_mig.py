@@ -16,7 +16,7 @@ from tilth.policies.select.sample import Sample
 
 
 def skewed(seed: int, records: int = 4000, tags: int = 150) -> tuple[TablePool, np.ndarray]:
-    """Tags by a Zipf law, popular ones of higher quality, a tenth of the records twice; names have no word in common."""
+    """Tags by a Zipf law, popular ones of higher quality, a tenth of the records copies; no names alike."""
     rng = np.random.default_rng(seed)
     share = 1 / np.arange(1, tags + 1) ** 1.6
     has = np.zeros((records, tags), bool)
@@ -69,7 +69,7 @@ def test_tags_alike_are_not_counted_twice() -> None:
     warm = ["rain came down on warm soil", "showers came down on warm soil"] * 60
     cold = ["bonds fell in a cold market", "stocks fell in a cold market"] * 60
     table = {"text": [*warm, *cold], "tags": [["rain"], ["showers"]] * 60 + [["bonds"], ["stocks"]] * 60}
-    quality = [1.0] * 120 + [0.9] * 120
+    quality = [1.0] * 119 + [0.0] + [0.9] * 120
     pool = TablePool(pa.table({**table, "quality": quality}))
     joined = planned(Mig(tags="tags", quality="quality", threshold=0.9), pool, 2)
     apart = planned(Mig(tags="tags", quality="quality", spread=0), pool, 2)

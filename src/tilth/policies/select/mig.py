@@ -107,12 +107,18 @@ class Mig(Policy):
             threshold={"gain": float(np.nanmin(gain[keep]))} if self.seek == "best" else {},
             values={"gain": gain},
             reason="adds less information than those taken",
-            details={"tags": there, "covered": has, "edges": edges, "unknown": lost, "warnings": self._doubts(edges, there)},
-        )  # fmt: skip
+            details={
+                "tags": there,
+                "covered": has,
+                "edges": edges,
+                "unknown": lost,
+                "warnings": self._doubts(edges, there),
+            },
+        )
 
     def _doubts(self, edges: int, tags: int) -> list[str]:
         if self.tags and tags > 1 and edges > 0.1 * tags * (tags - 1) / 2:
-            return [f"{edges:,} pairs of {tags:,} tags count as alike: raise `threshold`, the encoder hardly tells them apart"]  # fmt: skip
+            return [f"{edges:,} pairs of {tags:,} tags count as alike, more than a tenth: raise `threshold`"]
         return []
 
     def _quality(self, plan: Plan, pool: Pool) -> tuple[Ints, Floats]:
