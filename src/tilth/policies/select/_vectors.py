@@ -13,13 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tilth.core.errors import BadInput, DataError
+from tilth.core.errors import BadInput, DataError, UsageError
 from tilth.core.plan import Plan, take_budget
 from tilth.core.pool import Pool
 from tilth.core.run import Run
 from tilth.models.encoder import Encoder, StaticEncoder, encoder
 
-__all__ = ["VECTORS", "Vectors", "fill", "most", "nearest", "needed", "of_names", "of_target", "read"]
+__all__ = ["VECTORS", "Vectors", "fill", "most", "nearest", "needed", "of_names", "of_target", "read", "too_many"]
 
 Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float32]
@@ -143,6 +143,14 @@ def most(plan: Plan, rows: Ints) -> int:
     """How many of these records the budget can have room for at most, whichever are taken."""
     sizes = np.sort((plan.sizes * plan.repeats)[rows])
     return min(rows.size, take_budget(sizes, plan.budget.amount) + 1)
+
+
+def too_many(who: str, count: int, limit: int, field: str, other: str) -> UsageError:
+    """The error of a policy that will not start what would take hours."""
+    return UsageError(
+        f"{who} would compare {count:,} records in pairs; its limit `{field}` is {limit:,}. Give it a smaller budget "
+        f"or `{other}`, keep fewer records before it, or raise `{field}` and wait."
+    )
 
 
 def nearest(values: Reals, place: int) -> Ints:
