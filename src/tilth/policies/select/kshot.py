@@ -31,7 +31,8 @@ class KShot(Policy):
     half, choosing among trained adapters, is not here; its numbers are 50 examples, 1,000 candidates and a tau of 0.9.
 
     Cost: records times examples, then pairs of the candidates that are taken; more than `most` candidates are refused.
-    Measured by `benchmarks/selection_scale.py` on one core: SPEED.
+    Measured by `benchmarks/selection_scale.py` on one core: 1.9 s of processor for 200,000 records of 384 numbers and
+    18 s for a million (5 % kept), 2 GB.
     Trap: a record that is a copy of an example is the first to be taken. It may be a leak of the test; `copies` in the
     details counts them and a warning says so. When copies leave the budget unfilled, a warning says that too.
 
