@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from tilth.core import Groups, Plan, Pool, take_budget
 from tilth.core.errors import DataError
 
-__all__ = ["ONE", "Unknown", "even", "fill", "numbers", "one_group"]
+__all__ = ["ONE", "Unknown", "even", "fill", "numbers", "one_group", "proportional"]
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -67,6 +67,12 @@ def fill(
         if 0 < taken < rows.size and np.isfinite(keys[rows[taken - 1]]):
             threshold[f"key:{name}" if by.by else "key"] = float(keys[rows[taken - 1]])
     return keep, threshold
+
+
+def proportional(plan: Plan, eligible: Bools, by: Groups, total: float) -> Floats:
+    """The total split among groups in proportion to what may be taken of each; no group gets more than it has."""
+    room = by.sums(plan.sizes * plan.repeats * eligible)
+    return np.asarray(room * min(1.0, total / max(1.0, room.sum())))
 
 
 def even(room: Floats, total: float) -> Floats:

@@ -15,7 +15,7 @@ from tilth.core.plan import Plan, groups
 from tilth.core.policy import Policy
 from tilth.core.pool import Pool
 from tilth.core.run import Run
-from tilth.policies.select._ranked import Unknown, fill, numbers, one_group
+from tilth.policies.select._ranked import Unknown, fill, numbers, one_group, proportional
 
 __all__ = ["Sample"]
 
@@ -81,11 +81,9 @@ class Sample(Policy):
         cuts: npt.NDArray[np.float32] = keys.astype(np.float32)
         eligible = plan.kept & (known | (self.unknown == "keep"))
         by = groups(pool, self.stratify) if self.stratify else one_group(plan)
-        room = by.sums(plan.sizes * plan.repeats * eligible)
         total = plan.amount * self.fraction if self.fraction is not None else float(plan.budget.amount)
-        share = room * min(1.0, total / max(1.0, room.sum()))
         # Records without a score come first where they are kept at all; ties are broken by lot.
-        keep, threshold = fill(plan, eligible, cuts, u, by, share)
+        keep, threshold = fill(plan, eligible, cuts, u, by, proportional(plan, eligible, by, total))
         return plan.revised(
             self.describe(),
             self._note(int(keep.sum()), missing),
