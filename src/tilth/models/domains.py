@@ -26,7 +26,8 @@ def found(vectors: npt.NDArray[np.float32], domains: int, fine: int, run: Run) -
     """A domain for each vector (n, width), the largest domain first.
 
     k-means finds `fine` centres; Ward's linkage of the centres, each counted by its vectors, makes `domains` of them:
-    so a domain need not be a ball. Cost: a million vectors of 384 numbers about a minute for 100 centres.
+    so a domain need not be a ball. Cost: 300,000 vectors of 384 numbers in 4 seconds,
+    for 100 centres.
     """
     from sklearn.cluster import MiniBatchKMeans
     from threadpoolctl import threadpool_limits
