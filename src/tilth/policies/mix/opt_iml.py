@@ -25,8 +25,9 @@ class OptIml(Policy):
 
     Cost: none. Trap: the cap is the whole policy, and the best one depends on the pool: a few hundred to a few
     thousand are usual. With a linear student a cap in between beat equal shares on new categories where examples are
-    noisy, and did no better where they are clean; both beat raw proportions. Looks at sizes, not at the goal. Tasks cut from one dataset under several names get several
-    caps. To measure what it is for, generalisation to new tasks, split with `models/levels` first.
+    noisy, and did no better where they are clean; both beat raw proportions. It looks at sizes, not at the goal. Tasks
+    cut from one dataset under several names get several caps. To measure what it is for, generalisation to new tasks,
+    split with `models/levels` first.
 
     >>> import pyarrow as pa
     >>> from tilth.core import Budget, Plan, Run, TablePool
