@@ -13,7 +13,7 @@ import pytest
 from tilth.core import Pool, Run, TablePool
 from tilth.core.errors import DataError
 from tilth.models import learner as module
-from tilth.models.last_layer import Factored
+from tilth.models.last_layer import Factored, Predicted
 from tilth.models.learner import Learner, Recording, Snapshot, Told
 from tilth.models.linear import Linear, Rows, epochs
 from tilth.probes.label_noise import LabelNoise
@@ -278,3 +278,18 @@ def test_probabilities_of_other_texts_and_of_its_own(model: str) -> None:
     assert p.sum(1) == pytest.approx(np.ones(120), rel=1e-5)
     assert p[np.arange(120), seen.labels] == pytest.approx(seen.gold[0, 1], rel=1e-3)
     assert learner.probabilities(1, POOL, pa.chunked_array([["never seen"]]), Run()).shape == (1, len(seen.names))
+
+
+def test_gradients_made_some_at_a_time_are_those_held_at_once() -> None:
+    rng = np.random.default_rng(0)
+    rows = Rows.of(POOL.column("text"), 1, 1 << 10)
+    labels = rng.integers(0, 3, len(rows))
+    *_, model = epochs(rows, labels, 3, 2, rng)
+    whole = Factored(rows, model.errors(rows, labels).astype(np.float32))
+    parts = Predicted(model, rows, rows, labels, block=50)
+    weights = rng.normal(size=len(rows))
+    assert parts.lengths == pytest.approx(whole.lengths, rel=1e-5)
+    one, other = whole.mean(weights), parts.mean(weights)
+    assert isinstance(one, Linear)
+    assert other.weights == pytest.approx(one.weights, abs=1e-6)
+    assert parts.along(other) == pytest.approx(whole.along(one), abs=1e-6)

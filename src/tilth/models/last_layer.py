@@ -29,7 +29,7 @@ import numpy.typing as npt
 from tilth.kernels import softmax
 from tilth.models.linear import Linear, Rows
 
-__all__ = ["Factored", "Gradients", "Sketched", "Stepped"]
+__all__ = ["Factored", "Gradients", "Predicted", "Sketched", "Stepped"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -73,13 +73,9 @@ class Factored:
         errors = np.asarray(self.errors * share[:, None], np.float64)
         if not isinstance(self.inputs, Rows):
             return np.asarray(self.inputs.T.astype(float) @ errors)
-        rows = self.inputs
-        occurs = np.zeros(rows.width, np.bool_)
-        occurs[rows.indices] = True
-        place = np.where(occurs, np.cumsum(occurs) - 1, -1).astype(np.int32)
-        total = np.zeros((int(occurs.sum()), self.errors.shape[1]), np.float32)
-        softmax.products(rows.indptr, rows.indices, rows.values, place, errors, total)
-        return Linear(place, total, np.zeros(self.errors.shape[1], np.float32))
+        found = _nothing(self.inputs, self.errors.shape[1])
+        _add(found, self.inputs, errors)
+        return found
 
     def along(self, direction: Linear | Floats) -> Floats:
         """See `Gradients`."""
@@ -88,6 +84,46 @@ class Factored:
             return np.asarray((self.errors * direction.logits(self.inputs)).sum(1))
         assert not isinstance(self.inputs, Rows)
         return np.asarray((self.errors * (self.inputs @ direction)).sum(1))
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """As `Factored`, of more records than there is room for errors of: these are made some at a time, when asked for.
+
+    Attributes:
+        inputs: features of the records, scaled where a gradient's are.
+        rows: features that the model predicts from.
+    """
+
+    model: Linear
+    inputs: Rows
+    rows: Rows
+    labels: npt.NDArray[np.int64]
+    block: int = 1 << 14
+
+    @property
+    def lengths(self) -> Floats:
+        """See `Gradients`."""
+        return np.concatenate([np.zeros(0), *(part.lengths for _, part in self._blocks())])
+
+    def mean(self, weights: npt.ArrayLike) -> Linear:
+        """See `Gradients`."""
+        share = _shares(weights)
+        found = _nothing(self.inputs, self.model.bias.size)
+        for start, part in self._blocks():
+            assert isinstance(part.inputs, Rows)
+            _add(found, part.inputs, part.errors * share[start : start + len(part.inputs), None])
+        return found
+
+    def along(self, direction: Linear) -> Floats:
+        """See `Gradients`."""
+        return np.concatenate([np.zeros(0), *(part.along(direction) for _, part in self._blocks())])
+
+    def _blocks(self) -> Iterator[tuple[int, Factored]]:
+        for start in range(0, len(self.rows), self.block):
+            some = np.arange(start, min(start + self.block, len(self.rows)))
+            errors = self.model.errors(self.rows.take(some), self.labels[some]).astype(np.float32)
+            yield start, Factored(self.inputs.take(some), errors)
 
 
 @dataclass(frozen=True)
@@ -149,6 +185,19 @@ class Stepped:
             part = slice(start, start + size)
             inputs, errors = (f[part].astype(np.float64) for f in (self.inputs, self.errors))
             yield (inputs[:, :, None] * errors[:, None] * scale).reshape(len(inputs), -1)
+
+
+def _nothing(rows: Rows, classes: int) -> Linear:
+    """Weights of 0 for every column that occurs."""
+    occurs = np.zeros(rows.width, np.bool_)
+    occurs[rows.indices] = True
+    place = np.where(occurs, np.cumsum(occurs) - 1, -1).astype(np.int32)
+    return Linear(place, np.zeros((int(occurs.sum()), classes), np.float32), np.zeros(classes, np.float32))
+
+
+def _add(total: Linear, rows: Rows, errors: Floats) -> None:
+    """Add the product of the two factors to the weights."""
+    softmax.products(rows.indptr, rows.indices, rows.values, total.place, errors, total.weights)
 
 
 def _shares(weights: npt.ArrayLike) -> Floats:

@@ -42,7 +42,7 @@ from tilth.core import Pool, Run
 from tilth.core.errors import DataError, UsageError
 from tilth.core.method import digest
 from tilth.core.pool import column_digest
-from tilth.models.last_layer import Factored, Gradients, Sketched, Stepped
+from tilth.models.last_layer import Factored, Gradients, Predicted, Sketched, Stepped
 from tilth.models.linear import Linear, Rows, encode_labels, epochs
 from tilth.models.tokenizer import Tokenizer
 from tilth.models.trak import odds_gradient
@@ -61,6 +61,7 @@ VERSION: Final = 2
 BLOCK: Final = 20_000  # records whose probabilities exist at once
 END: Final = 0  # the id that ends a document
 SAMPLE: Final = 1_500_000  # characters that a tokenizer is trained on
+MANY: Final = 1 << 24  # errors, records times classes, that are held at once
 FEW: Final = 20_000  # tokens that a language model reads in a pass when only its time is asked for
 
 
@@ -379,7 +380,12 @@ class _LinearSnapshot:
 
     def gradients(self, texts: pa.ChunkedArray, labels: Ints, run: Run) -> Gradients:
         rows = Rows.of(texts, self.ngrams, self.buckets)
-        return Factored(rows, self.model.errors(rows, labels).astype(np.float32))
+        return self._of(rows, rows, labels)
+
+    def _of(self, inputs: Rows, rows: Rows, labels: Ints) -> Gradients:
+        if labels.size * self.model.bias.size > MANY:
+            return Predicted(self.model, inputs, rows, labels)
+        return Factored(inputs, self.model.errors(rows, labels).astype(np.float32))
 
     def probabilities(self, texts: pa.ChunkedArray, run: Run) -> Floats:
         """(n, classes)."""
@@ -390,7 +396,7 @@ class _LinearSnapshot:
         assert squares is not None
         scale = np.append(np.where(squares > 0, 1 / np.sqrt(np.maximum(squares, 1e-30)), 0), 0).astype(np.float32)
         scaled = replace(rows, values=rows.values * scale[self.model.place[rows.indices]])  # -1 is the last: no step
-        return Factored(scaled, self.model.errors(rows, labels).astype(np.float32))
+        return self._of(scaled, rows, labels)
 
     def features(self, texts: pa.ChunkedArray, labels: Ints, width: int, run: Run) -> Halves:
         from scipy.sparse import csr_array
