@@ -323,6 +323,7 @@ def _loaded(folder: Path, fingerprint: float) -> Plan:
 def _trial(proof: Proof, folder: Path, pool: Pool, goal: Goal, run: Run, seeds: int, trial: _Trial) -> Outcome:
     path = folder / "plans" / trial.plan
     plan = _loaded(path, (path / "plan.json").stat().st_mtime_ns)
+    proof.can_try(plan)
     pieces = seeds * 2**trial.halvings  # half the scale is also half the data
     piece = plan.part(trial.seed, pieces, run.at("seeds"))
     _filled(trial.name, plan, piece, pieces)
