@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -118,7 +118,7 @@ class Steering:
     policy: Mapping[str, Any]
     groups: Groups
     shares: tuple[float, ...]
-    every: int = 10
+    every: int = 25
     cap: float = 4.0
     mirrored: bool = False
     aims: tuple[str, ...] = ()
@@ -214,7 +214,7 @@ class Plan:
 
     @property
     def amount(self) -> int:
-        """Size of what is read in the budget's unit, repeats counted; if steered, the budget or all there is to read."""
+        """Size of what is read in the budget's unit, repeats counted; if steered, the budget or all there is."""
         if self.steering is not None:
             return int(min(self.budget.amount, (self.sizes * self.kept).sum() * self.steering.cap))
         return int((self.sizes * self.repeats).sum())
@@ -224,6 +224,19 @@ class Plan:
         by = by or self.sources
         sums = by.sums(self.sizes * self.repeats)
         return dict(zip(by.names, (sums / max(sums.sum(), 1)).tolist(), strict=True))
+
+    @property
+    def moving(self) -> dict[str, float]:
+        """The groups that an online policy mixes, those that hold something, and their shares before it decides.
+
+        They are those of `steering`; of a plan without it the sources, which are alike.
+        """
+        by = self.sources if self.steering is None else self.steering.groups
+        first = (1.0,) * len(by.names) if self.steering is None else self.steering.shares
+        there = by.sums(self.sizes * self.kept) > 0
+        shares = {name: share for name, share, some in zip(by.names, first, there, strict=True) if some}
+        total = sum(shares.values())
+        return {name: share / total if total > 0 else 1 / len(shares) for name, share in shares.items()}
 
     def epochs(self, by: Groups | None = None) -> dict[str, float]:
         """How often each source's kept tokens are read on average; 0 where nothing is kept."""
@@ -445,6 +458,16 @@ class Plan:
     def asking(self, requested: Mapping[str, float], by: str = "source") -> Self:
         """The same plan with another record of which shares were asked for; empty when none were."""
         return replace(self, requested=dict(requested), by=by)
+
+    def replaying(self, log: Iterable[tuple[int, Mapping[str, float]]]) -> Self:
+        """A steered plan whose shares move as they did in an earlier run, whatever its policy would say now.
+
+        Args:
+            log: `Curve.shares` of that run, or ``shares`` of the file that a proof wrote.
+        """
+        if self.steering is None:
+            raise UsageError("Only a plan that an online policy steers has shares that move. Use `steered` first.")
+        return replace(self, steering=replace(self.steering, log=tuple((int(step), dict(held)) for step, held in log)))
 
     def part(self, index: int, parts: int, run: Run) -> Self:
         """One of `parts` disjoint pieces of the plan (whole records with all their repeats), split by record id.

@@ -12,7 +12,7 @@ gradients. The last layer's part stands for the whole: it needs a forward pass a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
 
@@ -84,9 +84,9 @@ class Known:
 
 @dataclass(frozen=True)
 class Measured:
-    """An `Influence` that asks a model for what is wanted, once.
+    """An `Influence` that asks a model for what is wanted, and once.
 
-    Targets' gradients are kept, domains' are not, but for `gram`, which holds them all.
+    Of domains only numbers are kept; their gradients exist one at a time, but for `gram`, which holds them all.
 
     Attributes:
         gradient: the gradient of a domain (or, when True, of a target) as one vector.
@@ -98,6 +98,7 @@ class Measured:
     weights: Floats
     gradient: Callable[[str, bool], Tensor]
     loss: Callable[[str], float]
+    _rows: dict[str, Floats] = field(default_factory=dict, repr=False)
 
     def aligned(self, domains: Sequence[str] | None = None, *, cosine: bool = False) -> Floats:
         """See `Influence`."""
@@ -120,10 +121,13 @@ class Measured:
         return torch.stack([self.gradient(name, True) for name in self.targets])
 
     def _row(self, name: str, cosine: bool) -> Floats:
-        mine, aims = self.gradient(name, False), self._aims
-        if cosine:
-            mine, aims = (torch.nn.functional.normalize(g, dim=-1) for g in (mine, aims))
-        return np.asarray((aims @ mine).double().cpu().numpy())
+        if name not in self._rows:
+            mine = self.gradient(name, False)
+            long = self._aims.norm(dim=1) * mine.norm()
+            found = torch.stack([self._aims @ mine, long.clamp(min=1e-30)])
+            self._rows[name] = found.double().cpu().numpy()
+        inner, whole = self._rows[name]
+        return np.asarray(inner / whole if cosine else inner)
 
 
 @dataclass(frozen=True)
