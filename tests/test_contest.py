@@ -12,6 +12,7 @@ from tilth.contest import Contest, parse_policies
 from tilth.core import Run
 from tilth.core.errors import BadRecipe, MissingExtra
 from tilth.engine.local import Workers
+from tilth.policies.mix.steered import Steered
 from tilth.recipe import parse
 
 DATA = Path(__file__).parents[1] / "examples" / "data"
@@ -55,6 +56,22 @@ def test_without_names_every_policy_that_applies_takes_part(tmp_path: Path) -> N
     }
     named = contest(tmp_path, "tournament: {hot: {temperature_mix: 5}}", policies=["hot,regmix"])
     assert named.candidates["hot"].describe()["temperature"] == 5
+
+
+def test_online_policies_are_raced_where_the_proof_has_steps(tmp_path: Path) -> None:
+    counted = contest(tmp_path)
+    assert "dga" not in counted.candidates
+    assert "does not train step by step" in counted._chosen[1]["dga"]
+    stepped = Build(parse(RECIPE.replace("use: ngram", "use: tiny_lm")), DATA, tmp_path, Workers(1, Run().progress))
+    found = Contest(stepped).candidates
+    assert {"dga", "rb"} <= set(found)
+    assert found["dga"].describe() == Steered(policy="dga").describe()
+    named = Contest(stepped, policies=["dga[eta=2]"])
+    plan = named._entry(named.candidates["dga[eta=2]"], "plan").make()
+    assert plan.steering is not None
+    assert plan.steering.policy["eta"] == 2
+    with pytest.raises(BadRecipe, match="use: steered, policy: dga"):
+        _ = Build(parse(RECIPE, ["plan.1=dga"]), DATA, tmp_path, Workers(1, Run().progress)).policies
 
 
 def test_what_comes_before_the_last_policy_is_shared_by_all(tmp_path: Path) -> None:

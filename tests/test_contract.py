@@ -16,7 +16,22 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from tilth import catalog
-from tilth.core import Budget, Goal, Limits, Method, Plan, Policy, Pool, Probe, Proof, Run, Signal, TablePool, World
+from tilth.core import (
+    Budget,
+    Goal,
+    Limits,
+    Method,
+    OnlinePolicy,
+    Plan,
+    Policy,
+    Pool,
+    Probe,
+    Proof,
+    Run,
+    Signal,
+    TablePool,
+    World,
+)
 from tilth.core.errors import BadField, UnknownMethod
 from tilth.core.pool import select
 from tilth.core.records import FIELDS, KINDS, Kind
@@ -377,6 +392,42 @@ def test_mixing_policy_keeps_to_the_goals_limits(name: str, world: World) -> Non
     assert plan.mixture()[first] >= natural[first] / 2 - grain
     assert plan.mixture()[last] <= natural[last] + grain
     assert max(plan.epochs().values()) <= 2 + 1e-9
+
+
+@pytest.mark.parametrize("name", of(OnlinePolicy))
+def test_online_policy_keeps_its_promises(name: str, world: World) -> None:
+    from tilth.models.influence import Known
+
+    assert world.goal is not None
+    policy, goal, run = build(catalog.find(name)), world.goal.blind(), Run(seed=SEED).at("online")
+    plan = build(catalog.find("steered")).revise(Plan.everything(world.pool, goal.budget), world.pool, goal, run)
+    before = plan_rows(plan)
+    first = policy.start(plan, world.pool, goal, run.at("start"))
+    assert plan_rows(plan) == before, "start changed the plan it was given"
+    assert pickle.dumps(first) == pickle.dumps(policy.start(plan, world.pool, goal, run.at("start"))), "another start"
+
+    def asked(step: int) -> dict[str, Any]:
+        rng = run.rng("asked", step)
+        domains, targets = ({n: rng.standard_normal(5) for n in names} for names in (plan.moving, ("x", "y")))
+        seen: dict[str, Any] = {"step": step, "shares": dict(plan.moving), "tokens": {}, "losses": {}}
+        if step:
+            seen["tokens"] = dict.fromkeys(plan.moving, 100)
+            seen["losses"] = {n: float(rng.random() + 1) for n in plan.moving}
+            seen["excess"] = {n: float(rng.random()) for n in plan.moving}
+        return seen | {"influence": Known.of(domains, targets, nats=rng.random(2) + 1)}
+
+    state = first
+    for step in (0, 10, 20, 30):
+        kept = pickle.dumps(state)
+        shares, after = policy.step(state, asked(step), run.at(step))
+        assert pickle.dumps(state) == kept, "step changed the state it was given"
+        assert set(shares) <= set(plan.moving)
+        assert min(shares.values()) >= 0
+        assert sum(shares.values()) == pytest.approx(1)
+        restored = pickle.loads(kept)
+        again, same_after = policy.step(restored, asked(step), run.at(step))
+        assert (again, repr(same_after)) == (shares, repr(after)), "the same state and sight give another decision"
+        state = after
 
 
 @pytest.mark.parametrize("name", of(Proof))

@@ -21,7 +21,7 @@ from tilth.core.errors import BadInput, BadRecipe, EmptyPlan, MissingExtra, Over
 from tilth.core.goal import Budget, Goal
 from tilth.core.method import digest
 from tilth.core.plan import Plan
-from tilth.core.policy import Policy
+from tilth.core.policy import OnlinePolicy, Policy
 from tilth.core.pool import TablePool
 from tilth.core.proof import Proof
 from tilth.core.records import Kind, schema
@@ -249,6 +249,9 @@ class Build:
         """The recipe's plan, as policies."""
         policies = [catalog.build(spec) for spec in self.recipe.plan]
         for policy in policies:
+            if isinstance(policy, OnlinePolicy):
+                name = policy.name()
+                raise BadRecipe(f"plan: {name!r} decides while training. Write {{use: steered, policy: {name}}}.")
             if not isinstance(policy, Policy):
                 raise BadRecipe(f"plan: {policy.name()!r} is a {policy.noun()}, not a policy.")
         return policies

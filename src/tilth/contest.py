@@ -65,9 +65,7 @@ class Contest:
             return self._applicable()
         found: dict[str, Policy] = {}
         for label, spec in specs.items():
-            policy = catalog.build(spec)
-            if isinstance(policy, OnlinePolicy):
-                raise BadRecipe(f"tournament: {policy.name()!r} decides while training, so it has no plan to compare.")
+            policy = _planning(catalog.build(spec))
             if not isinstance(policy, Policy):
                 raise BadRecipe(f"tournament: {policy.name()!r} is a {policy.noun()}, not a policy.")
             found[label] = policy
@@ -81,13 +79,14 @@ class Contest:
             if not module.startswith("tilth.policies.") or name in self.baselines:
                 continue
             cls = catalog.find(name)
-            if issubclass(cls, OnlinePolicy):
-                why[name] = "decides while training, so it has no plan to compare"
-            if not issubclass(cls, Policy) or inspect.isabstract(cls):
+            if not issubclass(cls, (Policy, OnlinePolicy)) or inspect.isabstract(cls):
                 continue
             own = [p for p in self.of.policies[len(self.shared_policies) :] if p.name() == name]
+            if issubclass(cls, OnlinePolicy) and not (self.of.proof is not None and self.of.proof.steps):
+                why[name] = "decides while training, and the proof does not train step by step"
+                continue
             try:
-                policy = own[-1] if own else cls()
+                policy = own[-1] if own else _planning(cls())
             except TilthError as error:
                 why[name] = f"does not work with defaults alone: {error}"
                 continue
@@ -214,6 +213,11 @@ class Contest:
         from tilth.report.tournament import write_tournament
 
         return self.result, write_tournament(self, self.result)
+
+
+def _planning(method: Any) -> Any:
+    """An online policy in a plan that it steers; anything else as it is."""
+    return catalog.build({"use": "steered", "policy": method}) if isinstance(method, OnlinePolicy) else method
 
 
 def parse_policies(texts: Sequence[str]) -> dict[str, Mapping[str, Any]]:

@@ -97,7 +97,8 @@ class Follow(OnlinePolicy[int]):
     def step(self, state: int, seen: Mapping[str, Any], run: Run) -> tuple[Mapping[str, float], int]:
         assert seen["losses"].keys() == seen["tokens"].keys() <= seen["shares"].keys()
         assert sum(seen["shares"].values()) == pytest.approx(1)
-        told = {k: v + seen["reference"][k] if "reference" in seen else v for k, v in seen["losses"].items()}
+        assert (seen["step"] == 0) == (not seen["losses"])
+        told = {k: v + seen["excess"][k] if "excess" in seen else v for k, v in seen["losses"].items()}
         return {name: told.get(name, 0.1) ** 2 for name in seen["shares"]}, state + 1
 
 

@@ -3,8 +3,8 @@
 from tilth.core.goal import Budget, Goal
 from tilth.core.limits import Limits, Room
 from tilth.core.method import Method
-from tilth.core.plan import Decision, Groups, Plan, groups, take_budget
-from tilth.core.policy import OnlinePolicy, Policy
+from tilth.core.plan import Decision, Groups, Plan, Steering, groups, take_budget
+from tilth.core.policy import Influence, OnlinePolicy, Policy
 from tilth.core.pool import Fragment, Pool, TablePool
 from tilth.core.probe import Probe, World
 from tilth.core.proof import Curve, CurveProof, Losses, MixtureProof, Proof, mixture_losses
@@ -23,6 +23,7 @@ __all__ = [
     "Fragment",
     "Goal",
     "Groups",
+    "Influence",
     "Kind",
     "Limits",
     "Losses",
@@ -39,6 +40,7 @@ __all__ = [
     "Room",
     "Run",
     "Signal",
+    "Steering",
     "TablePool",
     "Training",
     "Transform",

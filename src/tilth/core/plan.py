@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -15,14 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tilth.core.errors import EmptyPlan, PoolCorrupt
+from tilth.core.errors import EmptyPlan, PoolCorrupt, UsageError
 from tilth.core.goal import Budget
 from tilth.core.limits import Limits, Room
 from tilth.core.method import digest
 from tilth.core.pool import Pool
 from tilth.core.run import Run
 
-__all__ = ["Decision", "Groups", "Plan", "groups", "take_budget"]
+__all__ = ["Decision", "Groups", "Plan", "Steering", "groups", "take_budget"]
 
 COLLAPSED = 0.95  # share of one group above which a mixture is hardly one
 Ints = npt.NDArray[np.int64]
@@ -101,6 +101,47 @@ def groups(pool: Pool, by: str = "source") -> Groups:
 
 
 @dataclass(frozen=True)
+class Steering:
+    """Shares that move while a model is trained on the plan: by an online policy, or as they did in an earlier run.
+
+    Attributes:
+        policy: the online policy as plain data (`Method.describe`).
+        groups: what it mixes; each record's group.
+        shares: before the first decision, one per group.
+        every: steps between two decisions.
+        cap: most epochs of a group.
+        mirrored: every decision is turned round, as a negative control: what it raises by a factor is lowered by it.
+        aims: the group of each item of the goal's target; a policy may ask of each of them apart.
+        log: the shares that held from a step on, of a run that is to be repeated; the policy is then not asked.
+    """
+
+    policy: Mapping[str, Any]
+    groups: Groups
+    shares: tuple[float, ...]
+    every: int = 25
+    cap: float = 4.0
+    mirrored: bool = False
+    aims: tuple[str, ...] = ()
+    log: tuple[tuple[int, Mapping[str, float]], ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything that is not per record, as plain data."""
+        told = {name: value for name, value in vars(self).items() if name != "groups"}
+        return {**told, "policy": dict(self.policy), "by": self.groups.by, "names": list(self.groups.names)}
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], index: npt.NDArray[np.int32]) -> Self:
+        """The inverse of `as_dict`."""
+        rest = {name: value for name, value in given.items() if name not in ("by", "names")}
+        shares, aims, log = (
+            tuple(rest.pop("shares")),
+            tuple(rest.pop("aims")),
+            tuple((s, m) for s, m in rest.pop("log")),
+        )
+        return cls(groups=Groups(given["by"], tuple(given["names"]), index), shares=shares, aims=aims, log=log, **rest)
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a model is trained on.
 
@@ -118,6 +159,8 @@ class Plan:
         values: per-record numbers a decision cut on, named ``<index>.<name>``; NaN where it does not apply.
         requested: group -> requested share, when a policy asked for a mixture; `by` names the column.
         limits: what `mixed` keeps to, whatever shares it is given.
+        steering: who moves the shares of what is kept while a model is trained on it, if anybody; then `repeats` only
+            says what there is to read, and how often against others of its group.
     """
 
     ids: pa.Array
@@ -134,6 +177,7 @@ class Plan:
     requested: Mapping[str, float] = field(default_factory=dict)
     by: str = "source"
     limits: Limits = field(default_factory=Limits)
+    steering: Steering | None = None
 
     @classmethod
     def everything(cls, pool: Pool, budget: Budget, limits: Limits | None = None) -> Self:
@@ -170,7 +214,9 @@ class Plan:
 
     @property
     def amount(self) -> int:
-        """Size of the plan in the budget's unit, repeats counted."""
+        """Size of what is read in the budget's unit, repeats counted; if steered, the budget or all there is."""
+        if self.steering is not None:
+            return int(min(self.budget.amount, (self.sizes * self.kept).sum() * self.steering.cap))
         return int((self.sizes * self.repeats).sum())
 
     def mixture(self, by: Groups | None = None) -> dict[str, float]:
@@ -178,6 +224,19 @@ class Plan:
         by = by or self.sources
         sums = by.sums(self.sizes * self.repeats)
         return dict(zip(by.names, (sums / max(sums.sum(), 1)).tolist(), strict=True))
+
+    @property
+    def moving(self) -> dict[str, float]:
+        """The groups that an online policy mixes, those that hold something, and their shares before it decides.
+
+        They are those of `steering`; of a plan without it the sources, which are alike.
+        """
+        by = self.sources if self.steering is None else self.steering.groups
+        first = (1.0,) * len(by.names) if self.steering is None else self.steering.shares
+        there = by.sums(self.sizes * self.kept) > 0
+        shares = {name: share for name, share, some in zip(by.names, first, there, strict=True) if some}
+        total = sum(shares.values())
+        return {name: share / total if total > 0 else 1 / len(shares) for name, share in shares.items()}
 
     def epochs(self, by: Groups | None = None) -> dict[str, float]:
         """How often each source's kept tokens are read on average; 0 where nothing is kept."""
@@ -194,14 +253,26 @@ class Plan:
         h = hashlib.sha256()
         for array in (self.repeats, self.phase, np.nan_to_num(self.rank, nan=-1.0)):
             h.update(np.ascontiguousarray(array).tobytes())
-        return digest([self.pool, str(self.budget), h.hexdigest()])
+        parts: list[Any] = [self.pool, str(self.budget), h.hexdigest()]
+        if self.steering is not None:
+            index = np.ascontiguousarray(self.steering.groups.index)
+            parts += [self.steering.as_dict(), hashlib.sha256(index.tobytes()).hexdigest()]
+        return digest(parts)
 
     def reading_order(self, run: Run) -> tuple[Ints, npt.NDArray[np.int32]]:
         """Row numbers in the order a model reads them, and which copy of the record each one is.
 
         Phases in order; inside a phase ranked records by rank, the others shuffled by seed and id, copies
         of a repeated record spread evenly over the phase, so that every window has the plan's mixture.
+
+        Raises:
+            UsageError: when an online policy moves the shares: what is read then depends on the training.
         """
+        if self.steering is not None:
+            raise UsageError(
+                f"The online policy {self.steering.policy.get('use')} moves this plan's shares while a model is "
+                f"trained, so there is no order to write out. Prove the plan step by step, or leave the policy out."
+            )
         rows = np.flatnonzero(self.kept)
         times = self.repeats[rows]
         u = run.uniform(self.ids.take(pa.array(rows)), "order")
@@ -268,6 +339,7 @@ class Plan:
             values={**self.values, **cuts},
             requested=self.requested if requested is None else dict(requested),
             by=self.by if requested is None else by,
+            steering=self.steering if requested is None else None,  # shares that were decided move no more
         )
 
     def room(self, cap: float = 4.0, by: Groups | None = None) -> Room:
@@ -387,6 +459,16 @@ class Plan:
         """The same plan with another record of which shares were asked for; empty when none were."""
         return replace(self, requested=dict(requested), by=by)
 
+    def replaying(self, log: Iterable[tuple[int, Mapping[str, float]]]) -> Self:
+        """A steered plan whose shares move as they did in an earlier run, whatever its policy would say now.
+
+        Args:
+            log: `Curve.shares` of that run, or ``shares`` of the file that a proof wrote.
+        """
+        if self.steering is None:
+            raise UsageError("Only a plan that an online policy steers has shares that move. Use `steered` first.")
+        return replace(self, steering=replace(self.steering, log=tuple((int(step), dict(held)) for step, held in log)))
+
     def part(self, index: int, parts: int, run: Run) -> Self:
         """One of `parts` disjoint pieces of the plan (whole records with all their repeats), split by record id.
 
@@ -415,6 +497,8 @@ class Plan:
             "rank": pa.array(self.rank, from_pandas=True),
             "dropped_by": pa.array(self.dropped_by),
         }
+        if self.steering is not None:
+            columns["group"] = pa.array(self.steering.groups.index)
         for name, value in self.values.items():
             columns[name] = pa.array(value, from_pandas=True)
         return pa.table(columns)
@@ -433,6 +517,7 @@ class Plan:
             "realised": self.mixture(),
             "epochs": self.epochs(),
             "decisions": [vars(d) | {"policy": dict(d.policy)} for d in self.decisions],
+            **({"steering": self.steering.as_dict()} if self.steering is not None else {}),
         }
 
     def save(self, folder: Path) -> None:
@@ -464,7 +549,8 @@ class Plan:
         decisions = tuple(
             Decision(**{**d, "records": tuple(d["records"]), "amount": tuple(d["amount"])}) for d in header["decisions"]
         )
-        fixed = {"id", "source", "size", "repeats", "phase", "rank", "dropped_by"}
+        fixed = {"id", "source", "size", "repeats", "phase", "rank", "dropped_by", "group"}
+        steered = header.get("steering")
         return cls(
             ids=table["id"].combine_chunks(),
             sizes=table["size"].to_numpy(),
@@ -480,6 +566,7 @@ class Plan:
             requested=header["requested"],
             by=header["by"],
             limits=Limits.of(header["limits"]),
+            steering=Steering.of(steered, table["group"].to_numpy()) if steered is not None else None,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Self, final
@@ -12,6 +12,7 @@ from typing import ClassVar, Self, final
 import numpy as np
 import numpy.typing as npt
 
+from tilth.core.errors import UsageError
 from tilth.core.files import write_atomic
 from tilth.core.goal import Goal
 from tilth.core.method import Method, digest
@@ -41,6 +42,8 @@ class Proof(Method):
     """The kinds of pools it can train on."""
     extra: ClassVar[str] = ""
     """The optional extra it cannot do without, named like the package it brings."""
+    steps: ClassVar[bool] = False
+    """Whether it trains step by step, so that an online policy can move the plan's shares on the way."""
 
     @property
     @abstractmethod
@@ -58,6 +61,25 @@ class Proof(Method):
     def smaller(self) -> Self:
         """The same proof at half the scale: a ranking that does not survive it is not to be trusted."""
 
+    @final
+    def can_try(self, plan: Plan) -> None:
+        """Refuse a plan whose shares move while training where there are no steps.
+
+        Raises:
+            UsageError: naming the proofs that can.
+        """
+        if plan.steering is None or self.steps:
+            return
+        from tilth import catalog  # read here, as in `Method`, to keep core free of methods
+
+        able = [
+            n for n, module in catalog.names().items() if module.startswith("tilth.proofs.") and catalog.find(n).steps
+        ]
+        raise UsageError(
+            f"{self.name()} does not train step by step, and the online policy {plan.steering.policy.get('use')} moves "
+            f"this plan's shares between steps. Prove it with {' or '.join(able)}."
+        )
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -67,11 +89,13 @@ class Curve:
         tokens: (k,) tokens (or records) read at each measurement, ascending; the last is the end of the trial.
         losses: (k, items) losses of the holdout's items.
         training: (k,) mean training loss since the measurement before, in nats per predicted token.
+        shares: the shares that held from a step on, one entry per decision, where an online policy moved them.
     """
 
     tokens: npt.NDArray[np.int64]
     losses: Losses
     training: npt.NDArray[np.float64]
+    shares: tuple[tuple[int, Mapping[str, float]], ...] = ()
 
 
 class CurveProof(Proof):

@@ -213,8 +213,23 @@ class Trials:
         for (name, _), trial in trials.items():
             if isinstance(reason := found[trial.key], str) and failed is not None:
                 failed.setdefault(name, reason)
+        for trial in work:
+            self._note(trial, found[trial.key])
         names = [name for name in plans if not failed or name not in failed]
         return {name: [found[trials[name, seed].key] for seed in range(self.seeds)] for name in names}
+
+    def _note(self, trial: _Trial, found: object) -> None:
+        """Write down how an online policy moved the shares in a trial, beside the others' logs."""
+        file = self.folder / "shares" / f"{trial.key}.json"
+        if isinstance(found, Outcome) and found.curve is not None and found.curve.shares and not file.exists():
+            told = {
+                "plan": trial.name,
+                "seed": trial.seed,
+                "scale": 1 / 2**trial.halvings,
+                "shares": found.curve.shares,
+            }
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(file, json.dumps({**told, "shares": found.curve.shares}).encode())
 
     def tidy(self) -> None:
         """Remove what killed trials of plans that are asked for no more have left behind."""
@@ -323,6 +338,7 @@ def _loaded(folder: Path, fingerprint: float) -> Plan:
 def _trial(proof: Proof, folder: Path, pool: Pool, goal: Goal, run: Run, seeds: int, trial: _Trial) -> Outcome:
     path = folder / "plans" / trial.plan
     plan = _loaded(path, (path / "plan.json").stat().st_mtime_ns)
+    proof.can_try(plan)
     pieces = seeds * 2**trial.halvings  # half the scale is also half the data
     piece = plan.part(trial.seed, pieces, run.at("seeds"))
     _filled(trial.name, plan, piece, pieces)

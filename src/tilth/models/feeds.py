@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,9 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tilth.core import OnlinePolicy, Run
+from tilth.core import Influence, OnlinePolicy, Run
 from tilth.models.batches import Windows
-from tilth.models.transformer import Decoder
 
 __all__ = ["Batch", "Feed", "Fixed", "Log", "Mixed", "Seen"]
 
@@ -71,7 +70,7 @@ class Feed(Protocol):
     def batch(self, step: int) -> Batch:
         """What is read at this step; called once per step, in order."""
 
-    def learn(self, seen: Seen, model: Decoder) -> None:
+    def learn(self, seen: Seen) -> None:
         """Take note of what was measured at this step."""
 
 
@@ -87,7 +86,7 @@ class Fixed:
         rows = np.arange(step * self.size, min((step + 1) * self.size, len(self.windows)))
         return Batch.of(self.windows.take(rows), self.device)
 
-    def learn(self, seen: Seen, model: Decoder) -> None:
+    def learn(self, seen: Seen) -> None:
         """Nothing to learn."""
 
 
@@ -103,7 +102,10 @@ class Mixed:
         shares: of each group, from step 0 on.
         size: windows of a step.
         every: steps between two decisions of the policy.
-        online: an online policy and the state that its `start` returned.
+        online: an online policy and the state that its `start` returned. It is asked before the first batch and then
+            every `every` steps.
+        influence: what the policy may ask of the model at a step; see `models.influence`.
+        within: moves shares that the policy asks for to those that are allowed.
         replay: the `log` of another run, instead of a policy.
     """
 
@@ -116,6 +118,8 @@ class Mixed:
         run: Run,
         *,
         online: tuple[OnlinePolicy[Any], Any] | None = None,
+        influence: Callable[[int], Influence] | None = None,
+        within: Callable[[Mapping[str, float]], Mapping[str, float]] | None = None,
         replay: Log | None = None,
         every: int = 1,
     ) -> None:
@@ -123,11 +127,12 @@ class Mixed:
         self.size, self.steps, self.run, self.every = size, steps, run, every
         self.policy: OnlinePolicy[Any] | None = online[0] if online is not None else None
         self._inner: Any = online[1] if online is not None else None
+        self._influence, self._within = influence, within
         self._replay = {step: given for step, given in replay or ()}
         self.log: list[tuple[int, dict[str, float]]] = []
         self._owed = dict.fromkeys(self.groups, 0.0)
         self._drawn = dict.fromkeys(self.groups, 0)
-        self._sums = {name: np.zeros(3) for name in self.groups}  # nats, nats of the reference, tokens
+        self._sums = {name: np.zeros(3) for name in self.groups}  # nats, nats above the reference, tokens
         self._orders: dict[tuple[str, int], npt.NDArray[np.int64]] = {}
         self._set(0, shares)
 
@@ -138,6 +143,8 @@ class Mixed:
 
     def batch(self, step: int) -> Batch:
         """The next `size` windows."""
+        if step == 0 and self.policy is not None:
+            self._decide(0, False)
         if step in self._replay:
             self._set(step, self._replay[step])
         names = [self._next() for _ in range(self.size)]
@@ -156,33 +163,36 @@ class Mixed:
             tuple(names),
         )
 
-    def learn(self, seen: Seen, model: Decoder) -> None:
-        """Every `every` steps, ask the policy for new shares.
-
-        It is shown ``step``, ``tokens`` (drawn since it was last asked), ``losses`` and ``reference`` (mean nats per
-        token; groups that were not drawn are missing), ``shares`` and the ``model``, which it must not change.
-        """
+    def learn(self, seen: Seen) -> None:
+        """Every `every` steps, ask the policy for new shares; what it is told see `OnlinePolicy.step`."""
         if self.policy is None:
             return
         losses = seen.losses.sum(1).tolist()
-        reference = seen.reference.sum(1).tolist() if seen.reference is not None else [0.0] * len(losses)
+        above = [0.0] * len(losses)
+        if seen.reference is not None:
+            above = (seen.losses - seen.reference).clamp(min=0).sum(1).tolist()
         tokens = (seen.batch.targets >= 0).sum(1).tolist()
-        for name, *row in zip(seen.batch.groups, losses, reference, tokens, strict=True):
+        for name, *row in zip(seen.batch.groups, losses, above, tokens, strict=True):
             self._sums[name] += row
         if (seen.step + 1) % self.every == 0 and seen.step + 1 < self.steps:
-            told = {name: s for name, s in self._sums.items() if s[2] > 0}
-            shown: dict[str, Any] = {
-                "step": seen.step + 1,
-                "tokens": {name: int(s[2]) for name, s in told.items()},
-                "losses": {name: float(s[0] / s[2]) for name, s in told.items()},
-                "shares": dict(self.shares),
-                "model": model,
-            }
-            if seen.reference is not None:
-                shown["reference"] = {name: float(s[1] / s[2]) for name, s in told.items()}
-            shares, self._inner = self.policy.step(self._inner, shown, self.run.at("online", seen.step))
-            self._set(seen.step + 1, shares)
-            self._sums = {name: np.zeros(3) for name in self.groups}
+            self._decide(seen.step + 1, seen.reference is not None)
+
+    def _decide(self, step: int, compared: bool) -> None:
+        assert self.policy is not None
+        told = {name: s for name, s in self._sums.items() if s[2] > 0}
+        shown: dict[str, Any] = {
+            "step": step,
+            "tokens": {name: int(s[2]) for name, s in told.items()},
+            "losses": {name: float(s[0] / s[2]) for name, s in told.items()},
+            "shares": dict(self.shares),
+        }
+        if compared:
+            shown["excess"] = {name: float(s[1] / s[2]) for name, s in told.items()}
+        if self._influence is not None:
+            shown["influence"] = self._influence(step)
+        shares, self._inner = self.policy.step(self._inner, shown, self.run.at("online", step))
+        self._set(step, shares if self._within is None else self._within(shares))
+        self._sums = {name: np.zeros(3) for name in self.groups}
 
     def state(self) -> Any:
         """See `Stateful`."""

@@ -161,7 +161,7 @@ def train_lm(
         return (losses * weights).sum() / weights.sum().clamp(min=1e-9)
 
     def after(step: int) -> None:
-        feed.learn(seen[0], model)
+        feed.learn(seen[0])
         if watch is not None:
             watch(seen[0])
         path.means[step] = float(seen[0].losses.sum()) / max(1, int((seen[0].batch.targets >= 0).sum()))

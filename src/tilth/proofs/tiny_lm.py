@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from tilth.core import Curve, CurveProof, Goal, Plan, Pool, Run
 from tilth.models.batches import reading_order, windows, windows_to_score
 from tilth.proofs._decoder import require_torch
+from tilth.proofs._steered import reading
 from tilth.proofs._text import encoded_sample, scored_items, tokenizer_for
+
+if TYPE_CHECKING:
+    from tilth.models.feeds import Feed
+    from tilth.models.optim import Options
+    from tilth.models.transformer import Decoder
 
 __all__ = ["TinyLm"]
 
@@ -20,7 +27,8 @@ class TinyLm(CurveProof):
     """Bits per byte of the holdout under a small transformer trained on the plan from scratch.
 
     Each trial reads at most `tokens` tokens of the plan, whole records with their repeats, so the plan's epochs are
-    kept; so are its phases and ranks. Of a text the text is scored, of an instruction the assistant's answer given
+    kept; so are its phases and ranks. Where an online policy moves the plan's shares (`steered`), the trial asks it and
+    keeps what it decided with the curve. Of a text the text is scored, of an instruction the assistant's answer given
     the question, of other kinds what signals read of them. Results are the same to the bit however many workers run:
     a trial uses one thread, and two at a time are faster than two threads each. Another processor adds in another order
     or has no bfloat16, so there they differ a little. Cost: a trial of the default size takes a quarter of a minute on
@@ -41,6 +49,7 @@ class TinyLm(CurveProof):
     """
 
     extra: ClassVar[str] = "torch"
+    steps: ClassVar[bool] = True
 
     depth: int = Field(3, ge=1, le=12, description="layers; also sets width and learning rate: 3 is 0.33 M parameters")
     tokens: int = Field(500_000, ge=1000, description="tokens of the plan read in one trial")
@@ -65,7 +74,7 @@ class TinyLm(CurveProof):
     def curve(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Curve:
         require_torch("tiny_lm")
         from tilth.models.checkpoint import Checkpoint
-        from tilth.models.feeds import Fixed
+        from tilth.models.feeds import Mixed
         from tilth.models.optim import Options, precision_of
         from tilth.models.train import bits_per_byte, generator, threads, train_lm
         from tilth.models.transformer import Config, build
@@ -73,22 +82,51 @@ class TinyLm(CurveProof):
         tokenizer = tokenizer_for(pool, self.vocab)
         items = scored_items(goal.holdout, tokenizer, self.longest, self.context)
         held = windows_to_score(items.offsets, items.ids, self.context, 0, items.counted)
-        rows, offsets, ids = encoded_sample(plan, pool, tokenizer, self.tokens, run)
-        order = reading_order(plan.repeats[rows], run.rng("order"), plan.phase[rows], plan.rank[rows])
-        read = windows(offsets, ids, order, self.context, 0, self.tokens)
         config = Config.of_depth(self.depth, tokenizer.vocab_size, self.context)
         precision = precision_of(self.precision, run.device)
         options = Options(rate=config.rate, batch=self.batch, precision=precision)
         with threads(1):
             model = build(config, generator(run.rng("init"))).to(run.device)
             measure = partial(bits_per_byte, data=held, size=items.size, device=run.device)
+            feed, reference, arrays = self._feed(plan, pool, goal, run, model, options)
             save = None
             if run.scratch is not None:
-                made = (self.fingerprint(), model, options, read.inputs, held.inputs, held.targets, items.size)
-                save = Checkpoint(run.scratch).keyed(*made)
-            feed = Fixed(read, self.batch, run.device)
+                made = (self.fingerprint(), plan.fingerprint, model, options, *arrays)
+                save = Checkpoint(run.scratch).keyed(*made, held.inputs, held.targets, items.size)
             trained = train_lm(
-                model, feed, options, apart=self.apart, measure=measure, points=self.points, save=save
-            )  # fmt: skip
+                model,
+                feed,
+                options,
+                apart=self.apart,
+                measure=measure,
+                points=self.points,
+                reference=reference,
+                save=save,
+            )
         assert trained.curve is not None
-        return trained.curve
+        if not isinstance(feed, Mixed):
+            return trained.curve
+        return replace(trained.curve, shares=tuple(feed.log))
+
+    def _feed(
+        self, plan: Plan, pool: Pool, goal: Goal, run: Run, model: Decoder, options: Options
+    ) -> tuple[Feed, Decoder | None, list[Any]]:
+        """What is read at each step, the model to compare with if a policy wants one, and the data as arrays."""
+        from tilth.models.feeds import Fixed
+        from tilth.models.train import generator, train_lm
+        from tilth.models.transformer import build
+
+        tokenizer = tokenizer_for(pool, self.vocab)
+        if plan.steering is None:
+            rows, offsets, ids = encoded_sample(plan, pool, tokenizer, self.tokens, run)
+            order = reading_order(plan.repeats[rows], run.rng("order"), plan.phase[rows], plan.rank[rows])
+            read = windows(offsets, ids, order, self.context, 0, self.tokens)
+            return Fixed(read, self.batch, run.device), None, [read.inputs]
+        scale = {"tokens": self.tokens, "context": self.context, "longest": self.longest}
+        found = reading(plan, pool, goal, run, tokenizer, **scale)
+        feed, policy = found.feed(pool, goal, run, model, options, apart=self.apart)
+        if not policy.compares:
+            return feed, None, found.arrays
+        reference = build(model.config, generator(run.rng("init", "reference"))).to(run.device)
+        train_lm(reference, found.fixed(run, self.batch), options, apart=self.apart)
+        return feed, reference, found.arrays
