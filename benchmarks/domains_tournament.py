@@ -28,9 +28,16 @@ from tilth.core.policy import Policy
 from tilth.engine.local import Workers, write_atomic
 from tilth.engine.statistics import compare, spearman
 from tilth.engine.tournament import Entry, Tournament, tournament
+from tilth.policies.mix.climb import Climb
+from tilth.policies.mix.exact_ngram_mix import ExactNgramMix
+from tilth.policies.mix.l1_amtrl import L1Amtrl
+from tilth.policies.mix.mixture_law import MixtureLaw
+from tilth.policies.mix.modular_merge import ModularMerge
 from tilth.policies.mix.natural import Natural
+from tilth.policies.mix.opt_iml import OptIml
 from tilth.policies.mix.random import Random
 from tilth.policies.mix.regmix import RegMix
+from tilth.policies.mix.steered import Steered
 from tilth.policies.mix.stratified import Stratified
 from tilth.policies.mix.temperature_mix import TemperatureMix
 from tilth.probes.domains import Domains
@@ -51,11 +58,23 @@ class Mixture:
 
 def candidates(args: argparse.Namespace) -> dict[str, Policy]:
     small = TinyLm(depth=1, tokens=args.trial_tokens, vocab=1024, context=128)
-    return {
+    found: dict[str, Policy] = {
         "temperature_mix": TemperatureMix(),
         "regmix, ngram": RegMix(),
         "regmix, tiny_lm": RegMix(trials=args.trials, proof=small),
     }
+    if args.all:
+        found |= {
+            "exact_ngram_mix": ExactNgramMix(),
+            "mixture_law": MixtureLaw(),
+            "climb": Climb(by="source"),
+            "climb, own domains": Climb(),
+            "l1_amtrl": L1Amtrl(),
+            "opt_iml": OptIml(),
+            "modular_merge": ModularMerge(),
+        }
+        found |= {f"steered, {name}": Steered(policy=name) for name in ("dga", "rb")}
+    return found
 
 
 def world_of(args: argparse.Namespace, run: Run) -> tuple[Domains, World]:
@@ -185,6 +204,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=32, help="of RegMix with tiny_lm")
     parser.add_argument("--trial-tokens", type=int, default=40_000, help="that such a trial reads")
     parser.add_argument("--mixtures", type=int, default=30, help="on which the two proxies are compared")
+    parser.add_argument("--all", action="store_true", help="every mixing policy, not RegMix alone")
     parser.add_argument("--worlds", type=int, default=1, help="each plants another three sources")
     parser.add_argument("--first", type=int, default=0, help="seed of the first world")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
