@@ -187,6 +187,22 @@ def test_a_plans_mixture_is_written_for_a_trainer(built: Path) -> None:
     assert sum(weights.values()) == pytest.approx(1)
 
 
+def test_sensitivity_tells_how_far_a_mixture_moves(built: Path) -> None:
+    words = ["plan", "recipe.yaml", "--out", "build/sensitive", "--sensitivity"]
+    mix = "plan=[{use: regmix, trials: 8, cap: 8, proof: {use: ngram, tokens: 4000}}]"
+    shifts = run(built, *words, mix)["sensitivity"]
+    assert [s["changed"].strip() for s in shifts] == [
+        "", "seed 1", "seed 2", "seed 3", "half the proxy", "tokenizer of 1024 ids",
+    ]  # fmt: skip
+    assert shifts[0]["distance"] == 0
+    assert all(0 < s["distance"] <= 2 for s in shifts[1:4]), "eight trials of another seed are other trials"
+    told = tilth(*words, mix, cwd=built).stdout
+    assert "largest change of shares" in told
+    done = tilth(*words, "plan=[stratified]", cwd=built)
+    assert done.returncode == 2
+    assert "chooses a mixture" in done.stderr
+
+
 LABELLED = """
 sources: {rows: rows.jsonl}
 signals:

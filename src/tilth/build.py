@@ -259,7 +259,7 @@ class Build:
     @cached_property
     def start(self) -> Plan:
         """Every record once that may be read, less what overlaps the holdout: where the plan and its rivals begin."""
-        goal = self._needs_goal()
+        goal = self.needed_goal()
         plan = Plan.everything(self.pool, goal.budget, goal.limits)
         if goal.limits.licenses is not None:
             plan = self._licensed(plan, goal.limits.licenses)
@@ -295,14 +295,14 @@ class Build:
         """The plan after these policies, as large as they leave it."""
         for number, policy in enumerate(policies, first):
             self.pool.require(policy.needs, policy.name())
-            before, plan = plan, policy.revise(plan, self.pool, self._needs_goal().blind(), self.run.at(place, number))
+            before, plan = plan, policy.revise(plan, self.pool, self.needed_goal().blind(), self.run.at(place, number))
             if policy.worst() != policy and plan.requested != before.requested and _is_natural(plan, before):
                 plan = plan.warned(f"it gives every {plan.by} its natural share: its weights do nothing")
         return plan
 
     def within_budget(self, plan: Plan, place: str) -> Plan:
         """The plan, cut at random where it is over the budget."""
-        goal = self._needs_goal()
+        goal = self.needed_goal()
         if plan.amount <= goal.budget.amount * 1.001:
             return plan
         cut: Plan = catalog.build("random").revise(plan, self.pool, goal.blind(), self.run.at(place, "budget"))
@@ -317,7 +317,7 @@ class Build:
                 [p.fingerprint() for p in self.policies],
                 [[n, self.pool.column_fingerprint(n)] for n in self.signals],
                 self.pool.fingerprint,
-                self._needs_goal().fingerprint,
+                self.needed_goal().fingerprint,
                 self.recipe.decontaminate,
                 self.recipe.seed,
             ]
@@ -337,7 +337,12 @@ class Build:
                 self.say(f"warning  {decision.policy.get('use')}: {warning}")
         return plan
 
-    def _needs_goal(self) -> Goal:
+    def needed_goal(self) -> Goal:
+        """The goal.
+
+        Raises:
+            BadRecipe: when the recipe states none.
+        """
         if self.goal is None:
             raise BadRecipe("A plan needs a goal: state goal: {target: ..., holdout: ..., budget: 20M tokens}.")
         return self.goal
@@ -392,7 +397,7 @@ class Build:
             self.plan,
             rivals,
             self.pool,
-            self._needs_goal(),
+            self.needed_goal(),
             self.out / "proof",
             seeds=self.recipe.proof.seeds,
             run=self.run,
@@ -411,7 +416,7 @@ class Build:
             self.proof,
             self.plan,
             self.pool,
-            self._needs_goal(),
+            self.needed_goal(),
             self.out / "proof",
             init=init,
             order=order,
@@ -435,7 +440,7 @@ class Build:
 
     def provenance(self) -> dict[str, Any]:
         """What the exports were made from; no clock and no machine in it, so equal inputs give equal bytes."""
-        goal = self._needs_goal()
+        goal = self.needed_goal()
         return {
             "tilth": __version__,
             "recipe": self.recipe.model_dump(mode="json"),

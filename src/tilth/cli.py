@@ -258,18 +258,28 @@ def plan(
     workers: Processes = CORES,
     device: Device = "cpu",
     wait: Wait = 0.0,
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="run each mixing policy with other seeds, proxy and tokenizer, too")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Decide: apply the recipe's policies and save the plan.
 
-    Example: tilth plan recipe.yaml plan.1.trials=128
+    Example: tilth plan recipe.yaml plan.1.trials=128 --sensitivity
     """
     from tilth.explain import describe_plan
 
     job = _build(recipe, overrides, out, workers, wait=wait, device=device)
     with job.session():
         made = job.plan
-    _emit(made.header(), as_json, describe_plan(made))
+        told, text = made.header(), describe_plan(made)
+        if sensitivity:
+            from tilth import sensitivity as measured
+
+            shifts = measured.sensitivity(job)
+            told["sensitivity"] = [shift.as_dict() for shift in shifts]
+            text += "\n\n" + measured.describe(shifts)
+    _emit(told, as_json, text)
 
 
 @app.command()
