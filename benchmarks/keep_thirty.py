@@ -156,7 +156,7 @@ def recipe(
         fields = {"learner": learners[name]} if name in learners and name not in NO_LEARNER else {}
         signals.append({"use": name, **fields})
     policies = {
-        label: {"use": "sample", "by": column, "fraction": 0.3, "high": high}
+        label: {"use": "sample", "by": column, "high": high}  # as much as the budget allows
         for label, (column, high) in candidates.items()
     }
     return {

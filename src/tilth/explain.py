@@ -308,7 +308,8 @@ def describe_method(cls: type[Method]) -> str:
         default = cls.model_fields[name].get_default(call_default_factory=True)
         shown = default.describe() if isinstance(default, Method) else default
         about = "; ".join([*choice, *limits, *([info["description"]] if "description" in info else [])])
-        lines.append(f"  {name} = {shown!r}  {about}".rstrip())
+        told = "(to be stated)" if cls.model_fields[name].is_required() else repr(shown)
+        lines.append(f"  {name} = {told}  {about}".rstrip())
     if issubclass(cls, Signal) and not any(f.is_required() for f in cls.model_fields.values()):
         lines.append("Columns: " + ", ".join(f"{cls.name()}.{n} ({t})" for n, t in cls().makes.items()))
     if issubclass(cls, (Signal, Policy)) and not any(f.is_required() for f in cls.model_fields.values()):
