@@ -298,18 +298,22 @@ class Plan:
         keys: Floats,
         cap: float = 4.0,
         details: Mapping[str, Any] | None = None,
+        values: Mapping[str, npt.ArrayLike] | None = None,
     ) -> Self:
         """Fill the budget so that each group has the given share of it.
 
         A group larger than its allotment is sampled by descending `keys`; a smaller one is repeated, at most
         `cap` times on average; what a capped group cannot use goes to the others in proportion to their shares.
-        Shares outside the plan's limits are moved to the nearest mixture inside them, and the note says so. Limits are
-        on sources: of groups that are not, each source's part of each group is scaled.
+        Records are whole, so a group gets its share to the nearest record; where all groups together would miss the
+        budget by more than a record, those nearest to the other side give or take one. Shares outside the plan's limits
+        are moved to the nearest mixture inside them, and the note says so. Limits are on sources: of groups that are
+        not, each source's part of each group is scaled.
 
         Args:
             shares: group name -> share (normalised here); groups left out get nothing.
             keys: one number per record; the largest are taken first.
             cap: most epochs of a group; must be at least 1.
+            values: further numbers per record to keep with the decision; `keys` are kept anyway.
         """
         weights = np.array([max(0.0, float(shares.get(name, 0.0))) for name in by.names])
         if weights.sum() <= 0:
@@ -329,22 +333,7 @@ class Plan:
                 f"{told.names[int(wanted.argmax())]!r} gets {wanted.max():.0%}: the mixture collapsed to one {told.by}"
             )
             details = {**(details or {}), "warnings": [*(details or {}).get("warnings", ()), warning]}
-        repeats = np.zeros(len(self), np.int32)
-        threshold: dict[str, float] = {}
-        order = np.lexsort((np.arange(len(self)), -keys, by.index))
-        bounds = np.searchsorted(by.index[order], np.arange(len(by.names) + 1))
-        for g, name in enumerate(by.names):
-            rows = order[bounds[g] : bounds[g + 1]]
-            rows = rows[self.kept[rows]]
-            total = int(self.sizes[rows].sum())
-            if allot[g] <= 0 or total == 0:
-                continue
-            whole, rest = divmod(allot[g], total)
-            repeats[rows] += int(whole)
-            taken = take_budget(self.sizes[rows], rest)
-            repeats[rows[:taken]] += 1
-            if 0 < taken < rows.size:
-                threshold[f"key:{name}"] = float(keys[rows[taken - 1]])
+        repeats, threshold = self._drawn(allot, by, keys)
         return self.revised(
             policy,
             note,
@@ -352,10 +341,39 @@ class Plan:
             requested=dict(zip(told.names, wanted.tolist(), strict=True)),
             by=told.by,
             threshold=threshold,
-            values={"key": keys},
+            values={**(values or {}), "key": keys},
             reason=f"not drawn when the {told.by} shares were filled",
             details=details,
         )
+
+    def _drawn(self, allot: Floats, by: Groups, keys: Floats) -> tuple[npt.NDArray[np.int32], dict[str, float]]:
+        """Repeats that give each group its allotment, records with the largest keys first; and the last key of each."""
+        order = np.lexsort((np.arange(len(self)), -keys, by.index))
+        order = order[self.kept[order]]
+        bounds = np.searchsorted(by.index[order], np.arange(len(by.names) + 1))
+        repeats = np.zeros(len(self), np.int32)
+        taken = np.zeros(len(by.names), np.int64)
+        over = np.zeros(len(by.names))
+        for g, amount in enumerate(allot):
+            rows = order[bounds[g] : bounds[g + 1]]
+            total = int(self.sizes[rows].sum())
+            if amount <= 0 or total == 0:
+                continue
+            whole, rest = divmod(amount, total)
+            repeats[rows] = int(whole)
+            taken[g] = take_budget(self.sizes[rows], rest)
+            over[g] = self.sizes[rows[: taken[g]]].sum() - rest
+        step = -1 if over.sum() > 0 else 1
+        some = np.flatnonzero(over * step < 0)
+        edge = order[(bounds[some] + taken[some] - (step < 0))]
+        taken[some] += step * _evened(float(over.sum()), over[some], self.sizes[edge] * step, keys[edge])
+        threshold = {}
+        for g in np.flatnonzero(taken).tolist():
+            rows = order[bounds[g] : bounds[g + 1]]
+            repeats[rows[: taken[g]]] += 1
+            if taken[g] < rows.size:
+                threshold[f"key:{by.names[g]}"] = float(keys[rows[taken[g] - 1]])
+        return repeats, threshold
 
     def _limited(self, weights: Floats, by: Groups, cap: float) -> tuple[Groups, Floats]:
         """What is read of each source's part of each group, so that the sources keep to the limits.
@@ -494,6 +512,27 @@ def take_budget(sizes: npt.ArrayLike, budget: float) -> int:
         if total[fits] - budget < under:
             return fits + 1
     return fits
+
+
+def _evened(missed: float, over: Floats, change: Ints, keys: Floats) -> Bools:
+    """Which groups, rounded to whole records, are rounded the other way for the sum to be right within a record.
+
+    Those whose share suffers least go first (the method of largest remainders), then those with the best key.
+
+    Args:
+        missed: how much more than wanted there is in all groups.
+        over: the same of each group that may change, all of one sign.
+        change: by how much it would change, all of the other sign.
+        keys: of the record that would go in or out.
+    """
+    flipped = np.zeros(len(over), bool)
+    if not change.size or abs(missed) <= np.abs(change).max():
+        return flipped
+    for i in np.lexsort((-keys * np.sign(change), np.abs(change) - 2 * np.abs(over))):
+        if abs(missed + change[i]) < abs(missed):
+            missed += change[i]
+            flipped[i] = True
+    return flipped
 
 
 def _water_fill(weights: Floats, room: Floats, amount: float) -> Floats:

@@ -107,9 +107,9 @@ class Climb(Policy):
             f"{self.seek} predicted mixture of {what}, from {'+'.join(map(str, self.trials))} trials "
             f"(rank agreement {details['rank_agreement']:.2f})"
         )
-        made = plan.mixed(self.describe(), note, shares, by, run.uniform(plan.ids, "key"), self.cap, details=details)
-        column = np.where(plan.kept, by.index, np.nan).astype(np.float32)
-        return made if self.by else replace(made, values={**made.values, f"{len(plan.decisions)}.domain": column})
+        values = {} if self.by else {"domain": np.where(plan.kept, by.index, np.nan)}
+        keys = run.uniform(plan.ids, "key")
+        return plan.mixed(self.describe(), note, shares, by, keys, self.cap, details, values)
 
     def domains_of(self, plan: Plan, pool: Pool, run: Run) -> Groups:
         """The kept records, grouped by what their texts are about; those without an embedding are in ``(none)``."""
