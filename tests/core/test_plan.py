@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilth.core import Budget, Groups, Plan, Run, TablePool, groups, take_budget
+from tilth.core import Budget, Groups, Plan, Run, TablePool, groups, take_budget, take_budgets
 from tilth.core.errors import EmptyPlan, PoolCorrupt
 
 SAY = {"use": "test"}
@@ -76,6 +76,13 @@ def test_the_budget_is_kept_to_within_a_record(sizes: list[int], seed: int, part
     shares = dict(zip(plan.sources.names, np.random.default_rng(seed).dirichlet(np.ones(20)), strict=True))
     made = plan.mixed(SAY, "n", shares, plan.sources, keys(plan, seed), cap=50)
     assert abs(made.amount - budget) <= max(sizes)
+
+
+def test_a_few_groups_are_each_rounded_to_the_nearest_record() -> None:
+    ends = np.array([0, 5, 10])
+    assert take_budgets([10] * 10, ends, [26, 14], np.arange(10.0)).tolist() == [3, 1]
+    assert take_budgets([10] * 10, ends, [26, 26], np.arange(10.0)).tolist() == [3, 3]
+    assert take_budgets([10] * 10, ends, [80, 4], np.arange(10.0)).tolist() == [5, 0], "others make up for nothing"
 
 
 def test_values_are_kept_with_the_keys() -> None:

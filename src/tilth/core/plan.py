@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from tilth.core.method import digest
 from tilth.core.pool import Pool
 from tilth.core.run import Run
 
-__all__ = ["Decision", "Groups", "Plan", "groups", "take_budget"]
+__all__ = ["Decision", "Groups", "Plan", "groups", "take_budget", "take_budgets"]
 
 COLLAPSED = 0.95  # share of one group above which a mixture is hardly one
 Ints = npt.NDArray[np.int64]
@@ -352,21 +353,10 @@ class Plan:
         order = order[self.kept[order]]
         bounds = np.searchsorted(by.index[order], np.arange(len(by.names) + 1))
         repeats = np.zeros(len(self), np.int32)
-        taken = np.zeros(len(by.names), np.int64)
-        over = np.zeros(len(by.names))
-        for g, amount in enumerate(allot):
-            rows = order[bounds[g] : bounds[g + 1]]
-            total = int(self.sizes[rows].sum())
-            if amount <= 0 or total == 0:
-                continue
-            whole, rest = divmod(amount, total)
-            repeats[rows] = int(whole)
-            taken[g] = take_budget(self.sizes[rows], rest)
-            over[g] = self.sizes[rows[: taken[g]]].sum() - rest
-        step = -1 if over.sum() > 0 else 1
-        some = np.flatnonzero(over * step < 0)
-        edge = order[(bounds[some] + taken[some] - (step < 0))]
-        taken[some] += step * _evened(float(over.sum()), over[some], self.sizes[edge] * step, keys[edge])
+        total = np.maximum(by.sums(self.sizes * self.kept), 1)
+        whole, rest = np.divmod(np.maximum(allot, 0), total)
+        repeats[order] = whole[by.index[order]]
+        taken = take_budgets(self.sizes[order], bounds, rest, keys[order])
         threshold = {}
         for g in np.flatnonzero(taken).tolist():
             rows = order[bounds[g] : bounds[g + 1]]
@@ -514,25 +504,37 @@ def take_budget(sizes: npt.ArrayLike, budget: float) -> int:
     return fits
 
 
-def _evened(missed: float, over: Floats, change: Ints, keys: Floats) -> Bools:
-    """Which groups, rounded to whole records, are rounded the other way for the sum to be right within a record.
+def take_budgets(sizes: npt.ArrayLike, bounds: Ints, budgets: npt.ArrayLike, keys: Floats) -> Ints:
+    """How many of the first records of each of several groups fit its budget, to the nearest record.
 
-    Those whose share suffers least go first (the method of largest remainders), then those with the best key.
+    Where that makes the sum of all wrong by more than a record, some groups are rounded the other way: those whose own
+    sum suffers least go first (the method of largest remainders), then those with the better key.
 
     Args:
-        missed: how much more than wanted there is in all groups.
-        over: the same of each group that may change, all of one sign.
-        change: by how much it would change, all of the other sign.
-        keys: of the record that would go in or out.
+        sizes: of the records, group after group.
+        bounds: (groups + 1,) where each group begins and the last ends.
+        keys: aligned with `sizes`; of two records at the edge the one with the larger key rather goes in.
+
+    >>> take_budgets([10] * 6, np.array([0, 2, 4, 6]), [6, 6, 6], np.array([0.5, 0.1, 0.9, 0.2, 0.4, 0.3])).tolist()
+    [1, 1, 0]
     """
-    flipped = np.zeros(len(over), bool)
-    if not change.size or abs(missed) <= np.abs(change).max():
-        return flipped
-    for i in np.lexsort((-keys * np.sign(change), np.abs(change) - 2 * np.abs(over))):
+    sizes, budgets = np.asarray(sizes, np.int64), np.asarray(budgets, float)
+    parts = [sizes[start:end] for start, end in itertools.pairwise(bounds)]
+    taken = np.array([take_budget(part, budget) for part, budget in zip(parts, budgets, strict=True)], np.int64)
+    over = np.append(0, np.cumsum(sizes))[bounds[:-1] + taken] - np.append(0, np.cumsum(sizes))[bounds[:-1]] - budgets
+    over[np.diff(bounds) == taken] = np.maximum(over[np.diff(bounds) == taken], 0)  # there is no more of these
+    missed = float(over.sum())
+    step = -1 if missed > 0 else 1
+    some = np.flatnonzero(over * step < 0)
+    edge = bounds[some] + taken[some] - (step < 0)
+    change = sizes[edge] * step
+    if not some.size or abs(missed) <= np.abs(change).max():
+        return taken
+    for i in np.lexsort((-keys[edge] * step, np.abs(change) - 2 * np.abs(over[some]))):
         if abs(missed + change[i]) < abs(missed):
             missed += change[i]
-            flipped[i] = True
-    return flipped
+            taken[some[i]] += step
+    return taken
 
 
 def _water_fill(weights: Floats, room: Floats, amount: float) -> Floats:
