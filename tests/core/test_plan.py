@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilth.core import Budget, Groups, Plan, Run, TablePool, groups, take_budget
+from tilth.core import Budget, Groups, Plan, Run, TablePool, groups, take_budget, take_budgets
 from tilth.core.errors import EmptyPlan, PoolCorrupt
 
 SAY = {"use": "test"}
@@ -48,6 +48,48 @@ def test_small_groups_are_repeated_up_to_the_cap_and_the_rest_goes_to_others() -
     assert made.amount == 1000
     assert made.mixture() == {"a": 0.3, "b": 0.7}
     assert made.requested == {"a": 0.5, "b": 0.5}  # what was asked for stays on record
+
+
+@pytest.mark.parametrize("budget", [1200, 2600, 3990])
+def test_many_small_groups_do_not_miss_the_budget_together(budget: int) -> None:
+    """To the nearest record, 0.6 of one in each of 200 groups would be 200 records for 120."""
+    plan = Plan.everything(pool({f"g{i:03d}": 5 for i in range(200)}), Budget(budget))
+    made = plan.mixed(SAY, "n", dict.fromkeys(plan.sources.names, 1.0), plan.sources, keys(plan))
+    assert abs(made.amount - budget) <= 10
+    each = plan.sources.sums(made.repeats)
+    assert np.ptp(each) <= 1
+    first = each[:100].sum() / each.sum()
+    assert 0.4 < first < 0.6, "names decide nothing"
+    for row in np.flatnonzero(made.kept):
+        rivals = (plan.sources.index == plan.sources.index[row]) & ~made.kept
+        assert (keys(plan)[rivals] < keys(plan)[row]).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 60), min_size=60, max_size=60), st.integers(0, 1000), st.floats(0.2, 2.5))
+def test_the_budget_is_kept_to_within_a_record(sizes: list[int], seed: int, part: float) -> None:
+    names = [f"s{i // 3:02d}" for i in range(60)]
+    counts = pa.array([{"count": n} for n in sizes], pa.struct([("count", pa.int32())]))
+    table = pa.table({"text": [f"{i}" for i in range(60)], "source": names}).append_column("tokens", counts)
+    budget = max(1, int(part * sum(sizes)))
+    plan = Plan.everything(TablePool(table), Budget(budget))
+    shares = dict(zip(plan.sources.names, np.random.default_rng(seed).dirichlet(np.ones(20)), strict=True))
+    made = plan.mixed(SAY, "n", shares, plan.sources, keys(plan, seed), cap=50)
+    assert abs(made.amount - budget) <= max(sizes)
+
+
+def test_a_few_groups_are_each_rounded_to_the_nearest_record() -> None:
+    ends = np.array([0, 5, 10])
+    assert take_budgets([10] * 10, ends, [26, 14], np.arange(10.0)).tolist() == [3, 1]
+    assert take_budgets([10] * 10, ends, [26, 26], np.arange(10.0)).tolist() == [3, 3]
+    assert take_budgets([10] * 10, ends, [80, 4], np.arange(10.0)).tolist() == [5, 0], "others make up for nothing"
+
+
+def test_values_are_kept_with_the_keys() -> None:
+    plan = Plan.everything(pool({"a": 10}), Budget(50))
+    made = plan.mixed(SAY, "n", {"a": 1.0}, plan.sources, keys(plan), values={"topic": np.arange(10)})
+    assert made.values["0.topic"].tolist() == list(range(10))
+    assert "0.key" in made.values
 
 
 def test_when_everything_is_capped_the_plan_stays_below_its_budget() -> None:

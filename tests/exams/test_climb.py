@@ -136,6 +136,16 @@ def test_clusters_only_what_is_kept_and_keeps_to_limits_of_sources() -> None:
     assert np.isnan(plan.values["1.domain"][~start.kept]).all()
 
 
+def test_a_text_of_unknown_words_is_in_no_domain() -> None:
+    pool, goal, _, run = world(0, 400)
+    columns = pool.table(["id", "source", "tokens"])
+    texts = ["qqq" if i == 7 else text for i, text in enumerate(pool.column("text").to_pylist())]
+    pool = TablePool(columns.append_column("text", pa.array(texts)))
+    by = Climb(domains=4, fine=16).domains_of(Plan.everything(pool, goal.budget), pool, run)
+    assert by.names[0] == "(none)"
+    assert np.flatnonzero(by.index == 0).tolist() == [7]
+
+
 def test_worst_is_worse() -> None:
     pool, goal, start, run = world(0, 800)
     policy = Climb(by="hidden", trials=(24, 12), cap=8, draws=5000)

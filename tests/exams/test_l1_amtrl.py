@@ -8,14 +8,14 @@ import pyarrow as pa
 import pytest
 
 from tilth.core import Budget, Goal, Limits, Plan, Run, TablePool
-from tilth.core.errors import BadInput, UsageError
+from tilth.core.errors import DataError, UsageError
 from tilth.models.relevance import fit_heads, least_norm, shared_basis
 from tilth.policies.mix.l1_amtrl import L1Amtrl
 from tilth.policies.mix.stratified import Stratified
 from tilth.probes.planted_mixture import PlantedMixture
 
 WIDTH, SOURCES, EACH = 50, 20, 700
-POLICY = L1Amtrl(features="features", first=60, rounds=2)
+POLICY = L1Amtrl(vectors="features", first=60, rounds=2)
 Floats = npt.NDArray[np.float64]
 
 
@@ -91,7 +91,7 @@ def test_finds_the_support_where_it_can_be_known() -> None:
     found, strangers = [], []
     for seed in range(6):
         world = World(seed, 15, targets=300)
-        policy = L1Amtrl(features="features", first=200, rounds=2, rank=15)
+        policy = L1Amtrl(vectors="features", first=200, rounds=2, rank=15)
         told = policy.revise(world.start, world.pool, world.goal, world.run).decisions[-1].details
         relevance = np.array([*told["relevance"].values()])
         found += np.isin(world.support, np.argsort(-relevance)[:4]).tolist()
@@ -104,7 +104,7 @@ def test_loud_labels_do_not_count_for_more() -> None:
     world = World(0, 5)
     loud = np.where(world.source == 7, 100.0, 1.0)
     pool = world.table(world.x, world.y * loud, world.source)
-    policy = L1Amtrl(features="features", first=60, rounds=1)
+    policy = L1Amtrl(vectors="features", first=60, rounds=1)
     told = policy.revise(world.start, pool, world.goal, world.run).decisions[-1].details["relevance"]
     assert told["s07"] < 0.5 * sum(told.values())
 
@@ -140,7 +140,7 @@ def test_classes_limits_and_errors() -> None:
     answers = np.where(tx @ basis[:, 1] > 0, "yes", "no")
     target = TablePool(pa.table({"text": ["x"] * 60, "label": answers, "features": pa.array(tx.tolist())}), "labeled")
     goal = Goal(target, target, Budget(200, "records"))
-    policy = L1Amtrl(features="features", first=100, rank=2)
+    policy = L1Amtrl(vectors="features", first=100, rank=2)
     plan = policy.revise(Plan.everything(pool, goal.budget), pool, goal, Run())
     assert plan.mixture()["second"] > 0.5
     held = Limits(ceiling={"second": 0.3})
@@ -149,5 +149,5 @@ def test_classes_limits_and_errors() -> None:
     with pytest.raises(UsageError, match="needs a column `label`"):
         L1Amtrl(heads="labels").revise(Plan.everything(pool, goal.budget), pool, Goal(bare, bare, goal.budget), Run())
     ragged = TablePool(pa.table({"text": ["x", "y"], "features": [[1.0], [1.0, 2.0]]}))
-    with pytest.raises(BadInput, match="lists of one length"):
+    with pytest.raises(DataError, match="between 1 and 2 numbers"):
         policy.revise(Plan.everything(pool, goal.budget), pool, Goal(ragged, ragged, goal.budget), Run())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -22,7 +23,7 @@ from tilth.core.method import digest
 from tilth.core.pool import Pool
 from tilth.core.run import Run
 
-__all__ = ["Decision", "Groups", "Plan", "Steering", "groups", "take_budget"]
+__all__ = ["Decision", "Groups", "Plan", "Steering", "groups", "take_budget", "take_budgets"]
 
 COLLAPSED = 0.95  # share of one group above which a mixture is hardly one
 Ints = npt.NDArray[np.int64]
@@ -370,18 +371,22 @@ class Plan:
         keys: Floats,
         cap: float = 4.0,
         details: Mapping[str, Any] | None = None,
+        values: Mapping[str, npt.ArrayLike] | None = None,
     ) -> Self:
         """Fill the budget so that each group has the given share of it.
 
         A group larger than its allotment is sampled by descending `keys`; a smaller one is repeated, at most
         `cap` times on average; what a capped group cannot use goes to the others in proportion to their shares.
-        Shares outside the plan's limits are moved to the nearest mixture inside them, and the note says so. Limits are
-        on sources: of groups that are not, each source's part of each group is scaled.
+        Records are whole, so a group gets its share to the nearest record; where all groups together would miss the
+        budget by more than a record, those nearest to the other side give or take one. Shares outside the plan's limits
+        are moved to the nearest mixture inside them, and the note says so. Limits are on sources: of groups that are
+        not, each source's part of each group is scaled.
 
         Args:
             shares: group name -> share (normalised here); groups left out get nothing.
             keys: one number per record; the largest are taken first.
             cap: most epochs of a group; must be at least 1.
+            values: further numbers per record to keep with the decision; `keys` are kept anyway.
         """
         weights = np.array([max(0.0, float(shares.get(name, 0.0))) for name in by.names])
         if weights.sum() <= 0:
@@ -401,22 +406,7 @@ class Plan:
                 f"{told.names[int(wanted.argmax())]!r} gets {wanted.max():.0%}: the mixture collapsed to one {told.by}"
             )
             details = {**(details or {}), "warnings": [*(details or {}).get("warnings", ()), warning]}
-        repeats = np.zeros(len(self), np.int32)
-        threshold: dict[str, float] = {}
-        order = np.lexsort((np.arange(len(self)), -keys, by.index))
-        bounds = np.searchsorted(by.index[order], np.arange(len(by.names) + 1))
-        for g, name in enumerate(by.names):
-            rows = order[bounds[g] : bounds[g + 1]]
-            rows = rows[self.kept[rows]]
-            total = int(self.sizes[rows].sum())
-            if allot[g] <= 0 or total == 0:
-                continue
-            whole, rest = divmod(allot[g], total)
-            repeats[rows] += int(whole)
-            taken = take_budget(self.sizes[rows], rest)
-            repeats[rows[:taken]] += 1
-            if 0 < taken < rows.size:
-                threshold[f"key:{name}"] = float(keys[rows[taken - 1]])
+        repeats, threshold = self._drawn(allot, by, keys)
         return self.revised(
             policy,
             note,
@@ -424,10 +414,28 @@ class Plan:
             requested=dict(zip(told.names, wanted.tolist(), strict=True)),
             by=told.by,
             threshold=threshold,
-            values={"key": keys},
+            values={**(values or {}), "key": keys},
             reason=f"not drawn when the {told.by} shares were filled",
             details=details,
         )
+
+    def _drawn(self, allot: Floats, by: Groups, keys: Floats) -> tuple[npt.NDArray[np.int32], dict[str, float]]:
+        """Repeats that give each group its allotment, records with the largest keys first; and the last key of each."""
+        order = np.lexsort((np.arange(len(self)), -keys, by.index))
+        order = order[self.kept[order]]
+        bounds = np.searchsorted(by.index[order], np.arange(len(by.names) + 1))
+        repeats = np.zeros(len(self), np.int32)
+        total = np.maximum(by.sums(self.sizes * self.kept), 1)
+        whole, rest = np.divmod(np.maximum(allot, 0), total)
+        repeats[order] = whole[by.index[order]]
+        taken = take_budgets(self.sizes[order], bounds, rest, keys[order])
+        threshold = {}
+        for g in np.flatnonzero(taken).tolist():
+            rows = order[bounds[g] : bounds[g + 1]]
+            repeats[rows[: taken[g]]] += 1
+            if taken[g] < rows.size:
+                threshold[f"key:{by.names[g]}"] = float(keys[rows[taken[g] - 1]])
+        return repeats, threshold
 
     def _limited(self, weights: Floats, by: Groups, cap: float) -> tuple[Groups, Floats]:
         """What is read of each source's part of each group, so that the sources keep to the limits.
@@ -581,6 +589,39 @@ def take_budget(sizes: npt.ArrayLike, budget: float) -> int:
         if total[fits] - budget < under:
             return fits + 1
     return fits
+
+
+def take_budgets(sizes: npt.ArrayLike, bounds: Ints, budgets: npt.ArrayLike, keys: Floats) -> Ints:
+    """How many of the first records of each of several groups fit its budget, to the nearest record.
+
+    Where that makes the sum of all wrong by more than a record, some groups are rounded the other way: those whose own
+    sum suffers least go first (the method of largest remainders), then those with the better key.
+
+    Args:
+        sizes: of the records, group after group.
+        bounds: (groups + 1,) where each group begins and the last ends.
+        keys: aligned with `sizes`; of two records at the edge the one with the larger key rather goes in.
+
+    >>> take_budgets([10] * 6, np.array([0, 2, 4, 6]), [6, 6, 6], np.array([0.5, 0.1, 0.9, 0.2, 0.4, 0.3])).tolist()
+    [1, 1, 0]
+    """
+    sizes, budgets = np.asarray(sizes, np.int64), np.asarray(budgets, float)
+    parts = [sizes[start:end] for start, end in itertools.pairwise(bounds)]
+    taken = np.array([take_budget(part, budget) for part, budget in zip(parts, budgets, strict=True)], np.int64)
+    over = np.append(0, np.cumsum(sizes))[bounds[:-1] + taken] - np.append(0, np.cumsum(sizes))[bounds[:-1]] - budgets
+    over[np.diff(bounds) == taken] = np.maximum(over[np.diff(bounds) == taken], 0)  # there is no more of these
+    missed = float(over.sum())
+    step = -1 if missed > 0 else 1
+    some = np.flatnonzero(over * step < 0)
+    edge = bounds[some] + taken[some] - (step < 0)
+    change = sizes[edge] * step
+    if not some.size or abs(missed) <= np.abs(change).max():
+        return taken
+    for i in np.lexsort((-keys[edge] * step, np.abs(change) - 2 * np.abs(over[some]))):
+        if abs(missed + change[i]) < abs(missed):
+            missed += change[i]
+            taken[some[i]] += step
+    return taken
 
 
 def _water_fill(weights: Floats, room: Floats, amount: float) -> Floats:

@@ -17,7 +17,7 @@ from tilth.core import Goal, Groups, Plan, Policy, Pool, Proof, Room, Run, group
 from tilth.core.errors import EmptyPlan
 from tilth.models import surface
 from tilth.models.domains import found
-from tilth.models.encoder import encoder
+from tilth.policies import _vectors
 from tilth.policies.mix._draw import draw
 from tilth.proofs.ngram import Ngram
 
@@ -26,8 +26,6 @@ __all__ = ["Climb", "Search", "search"]
 Floats = npt.NDArray[np.float64]
 POOL = 128
 """Fewest of the best predicted mixtures that a later round's trials are drawn from."""
-LEARNED_FROM = 50_000
-"""Texts that a static encoder is learned from."""
 MEAN = 50
 """Records of a domain, on average; of fewer, whole records could not fill a share."""
 SAME = 1e-3
@@ -71,7 +69,7 @@ class Climb(Policy):
         20, ge=2, le=1000, description="domains made; fewer where they would have fewer than 50 records"
     )
     fine: int = Field(100, ge=2, le=1000, description="clusters that are merged into domains; the paper's is 1000")
-    encoder: str = Field("static", description="static (learned from the pool), minilm, or the folder of a model")
+    vectors: str = Field("auto", description=_vectors.VECTORS)
     quality: str = Field("", description="column of numbers; domains of low mean are left out; empty: none are")
     least: float = Field(0.0, description="mean quality below which a domain is left out")
     cap: float = Field(4.0, ge=1, description="most epochs of a domain, in trials and in the plan")
@@ -83,7 +81,7 @@ class Climb(Policy):
 
     @property
     def needs(self) -> Sequence[str]:
-        own = (self.by,) if self.by else ("text",)
+        own = (self.by,) if self.by else _vectors.needed(self.vectors)
         return tuple(dict.fromkeys(("id", *own, *((self.quality,) if self.quality else ()), *self.proof.needs)))
 
     def worst(self) -> Self:
@@ -109,33 +107,21 @@ class Climb(Policy):
             f"{self.seek} predicted mixture of {what}, from {'+'.join(map(str, self.trials))} trials "
             f"(rank agreement {details['rank_agreement']:.2f})"
         )
-        made = plan.mixed(self.describe(), note, shares, by, run.uniform(plan.ids, "key"), self.cap, details=details)
-        column = np.where(plan.kept, by.index, np.nan).astype(np.float32)
-        return made if self.by else replace(made, values={**made.values, f"{len(plan.decisions)}.domain": column})
+        values = {} if self.by else {"domain": np.where(plan.kept, by.index, np.nan)}
+        keys = run.uniform(plan.ids, "key")
+        return plan.mixed(self.describe(), note, shares, by, keys, self.cap, details, values)
 
     def domains_of(self, plan: Plan, pool: Pool, run: Run) -> Groups:
-        """The kept records, grouped by what their texts are about; the others are in group ``(none)``."""
-        kept = np.flatnonzero(plan.kept)
-        learned = np.sort(kept[run.rng("learn").permutation(kept.size)[:LEARNED_FROM]])
-        texts = pc.fill_null(pool.take(learned, ["text"]).column(0), "")
-        model = encoder(self.encoder, texts, run)
-        vectors = np.zeros((kept.size, model.width), np.float32)
-        row, at = 0, 0
-        for batch in pool.batches(["text"]):
-            mine = np.flatnonzero(plan.kept[row : row + batch.num_rows])
-            row += batch.num_rows
-            if mine.size:
-                some = pc.fill_null(batch.column(0).take(pa.array(mine)), "")
-                vectors[at : at + mine.size] = model.encode(some)
-                at += mine.size
-        labels = found(vectors, min(self.domains, max(2, kept.size // MEAN)), self.fine, run)
-        number = int(labels.max()) + 1 if labels.size else 0
+        """The kept records, grouped by what their texts are about; those without an embedding are in ``(none)``."""
+        read = _vectors.read(self.vectors, plan, pool, run, "climb")
+        labels = found(read.values, min(self.domains, max(2, read.rows.size // MEAN)), self.fine, run)
+        number = int(labels.max()) + 1
         width = len(str(max(number - 1, 1)))
         names = tuple(f"d{i:0{width}d}" for i in range(number))
-        if kept.size == len(plan):
+        if read.rows.size == len(plan):
             return Groups("domain", names, labels)
         index = np.zeros(len(plan), np.int32)  # "(none)" sorts first
-        index[kept] = labels + 1
+        index[read.rows] = labels + 1
         return Groups("domain", ("(none)", *names), index)
 
     def _good(self, plan: Plan, pool: Pool, by: Groups) -> tuple[Plan, dict[str, float]]:

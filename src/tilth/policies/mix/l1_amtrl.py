@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from tilth.core import Goal, Groups, Plan, Policy, Pool, Run, groups
-from tilth.core.errors import BadInput, DataError, UsageError
-from tilth.models.encoder import Encoder, encoder
+from tilth.core.errors import DataError, UsageError
 from tilth.models.relevance import fit_heads, lasso, shared_basis
+from tilth.policies import _vectors
 
 __all__ = ["L1Amtrl"]
 
@@ -24,7 +24,6 @@ Ints = npt.NDArray[np.int64]
 EXPLORED = 0.25
 """Share of a later round's records that goes to all sources alike."""
 MOST_CLASSES = 100
-LEARNED_FROM = 50_000
 
 
 class L1Amtrl(Policy):
@@ -63,8 +62,7 @@ class L1Amtrl(Policy):
     heads: Literal["auto", "labels", "texts"] = Field(
         "auto", description="auto: labels where pool and target have them"
     )
-    features: str = Field("", description="column of lists of numbers, in pool and target; empty embeds the texts")
-    encoder: str = Field("static", description="static (learned from the pool), minilm, or the folder of a model")
+    vectors: str = Field("auto", description=_vectors.VECTORS)
     rank: int = Field(5, ge=1, le=1000, description="directions of the shared representation of labels")
     penalty: float = Field(0.05, ge=0, lt=1, description="of the lasso, as a share of the one that leaves nothing")
     first: int = Field(500, ge=10, description="records of each source in the first round")
@@ -77,7 +75,7 @@ class L1Amtrl(Policy):
     @property
     def needs(self) -> Sequence[str]:
         labels = ("label",) if self.heads == "labels" else ()
-        return ("id", self.by, self.features or "text", *labels)
+        return (*_vectors.needed(self.vectors), self.by, *labels)
 
     def worst(self) -> Self:
         return self.model_copy(update={"seek": "worst" if self.seek == "best" else "best"})
@@ -94,7 +92,7 @@ class L1Amtrl(Policy):
             explored = 1.0 if i == 0 else EXPLORED
             wanted = explored * present / present.sum() + (1 - explored) * relevance / max(relevance.sum(), 1e-300)
             rows = _sampled(plan, by, wanted * total, run.at("round", i))
-            relevance = self._relevance(read, by.index[rows].astype(np.int64), rows, by, run.at("round", i))
+            relevance = self._relevance(read, rows, by, run.at("round", i))
             history.append(_named(by, relevance))
         strong = np.where(relevance >= self.threshold * relevance.max(initial=0.0), relevance, 0.0)
         warnings = []
@@ -125,9 +123,10 @@ class L1Amtrl(Policy):
             raise UsageError("l1_amtrl: heads: labels needs a column `label` in pool and target. Use heads: texts.")
         return both and self.heads != "texts"
 
-    def _relevance(self, read: _Reader, source: Ints, rows: Ints, by: Groups, run: Run) -> Floats:
+    def _relevance(self, read: _Reader, rows: Ints, by: Groups, run: Run) -> Floats:
         """(sources,) mean |v|, v in units of heads of length one."""
-        x = read.vectors(rows)
+        x, rows = read.vectors(rows)
+        source = by.index[rows].astype(np.int64)
         target = read.target
         if read.answers is None:
             sums = np.zeros((len(by.names), x.shape[1]))
@@ -197,9 +196,10 @@ class _Answers:
 class _Reader:
     """Vectors and labels of records on demand, and those of the target."""
 
+    plan: Plan
     pool: Pool
-    features: str
-    model: Encoder | None
+    run: Run
+    source: _vectors.Source
     target: Floats
     weights: Floats
     answers: _Answers | None
@@ -207,38 +207,24 @@ class _Reader:
 
     @classmethod
     def of(cls, method: L1Amtrl, plan: Plan, pool: Pool, goal: Goal, labelled: bool, run: Run) -> _Reader:
-        model = None
-        if not method.features:
-            kept = np.flatnonzero(plan.kept)
-            learned = np.sort(kept[run.rng("learn").permutation(kept.size)[:LEARNED_FROM]])
-            model = encoder(method.encoder, pc.fill_null(pool.take(learned, ["text"]).column(0), ""), run)
-        weights = goal.weights(goal.target).to_numpy()
+        source = _vectors.source(method.vectors, plan, pool, run)
+        found = _vectors.of_target(source, goal.target, plan, pool, run, "l1_amtrl", unit=False)
+        weights = goal.weights(goal.target).to_numpy()[found.rows]
         answers = _Answers.from_labels(pool.column("label"), goal.target.column("label")) if labelled else None
-        wanted = np.zeros((0, 0)) if answers is None else answers.of(goal.target.column("label").to_pylist())
-        goal.target.require([method.features or "text"], "l1_amtrl")
-        target = _vectors(goal.target.column(method.features or "text"), method.features, model)
-        return cls(pool, method.features, model, target, weights / weights.sum(), answers, wanted)
+        labels = goal.target.column("label").take(pa.array(found.rows)).to_pylist() if labelled else []
+        wanted = np.zeros((0, 0)) if answers is None else answers.of(labels)
+        target = found.values.astype(np.float64)
+        return cls(plan, pool, run, source, target, weights / weights.sum(), answers, wanted)
 
-    def vectors(self, rows: Ints) -> Floats:
-        """(n, width)."""
-        return _vectors(self.pool.take(rows, [self.features or "text"]).column(0), self.features, self.model)
+    def vectors(self, rows: Ints) -> tuple[Floats, Ints]:
+        """(n, width), and which of the rows have a vector."""
+        found = _vectors.read(self.source, self.plan, self.pool, self.run, "l1_amtrl", unit=False, rows=rows)
+        return found.values.astype(np.float64), found.rows
 
     def labels(self, rows: Ints) -> list[Any]:
         """The labels, null where there is none."""
         found: list[Any] = self.pool.take(rows, ["label"]).column(0).to_pylist()
         return found
-
-
-def _vectors(column: pa.ChunkedArray, features: str, model: Encoder | None) -> Floats:
-    """(n, width) from lists of numbers or texts."""
-    if model is not None:
-        return np.asarray(model.encode(pc.fill_null(column, "")), np.float64)
-    lengths = set(pc.unique(pc.list_value_length(column)).to_pylist())
-    if len(lengths) != 1 or None in lengths or 0 in lengths:
-        raise BadInput(
-            f"l1_amtrl: {features!r} must hold lists of one length. Found lengths {sorted(map(str, lengths))}."
-        )
-    return np.asarray(pc.list_flatten(column).to_numpy(), np.float64).reshape(len(column), -1)
 
 
 def _sampled(plan: Plan, by: Groups, wanted: Floats, run: Run) -> Ints:

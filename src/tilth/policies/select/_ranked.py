@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tilth.core import Groups, Plan, Pool, take_budget
+from tilth.core import Groups, Plan, Pool, take_budgets
 from tilth.core.errors import DataError
 
 __all__ = ["ONE", "Unknown", "even", "fill", "numbers", "one_group", "proportional"]
@@ -60,9 +60,10 @@ def fill(
     order = np.lexsort((-ties, -np.nan_to_num(keys.astype(np.float64), nan=np.inf), by.index))
     order = order[eligible[order]]
     bounds = np.searchsorted(by.index[order], np.arange(len(by.names) + 1))
-    for g, name in enumerate(by.names):
-        rows = order[bounds[g] : bounds[g + 1]]
-        taken = take_budget(sizes[rows], amounts[g])
+    first = np.nan_to_num(keys[order].astype(np.float64), nan=np.inf)
+    many = take_budgets(sizes[order], bounds, amounts, first)
+    for name, start, end, taken in zip(by.names, bounds[:-1], bounds[1:], many, strict=True):
+        rows = order[start:end]
         keep[rows[:taken]] = True
         if 0 < taken < rows.size and np.isfinite(keys[rows[taken - 1]]):
             threshold[f"key:{name}" if by.by else "key"] = float(keys[rows[taken - 1]])

@@ -17,7 +17,7 @@ from tilth.core.errors import DataError
 from tilth.core.plan import take_budget
 from tilth.core.records import FIELDS
 from tilth.models.kmeans import fit
-from tilth.policies.select import _vectors
+from tilth.policies import _vectors
 from tilth.proofs.ngram import Ngram
 
 __all__ = ["DiversifyAndConquer"]

@@ -13,7 +13,7 @@ from pydantic import Field
 from tilth.core import Goal, Plan, Policy, Pool, Run
 from tilth.kernels.greedy import cover
 from tilth.models.blocks import blocks, merged
-from tilth.policies.select import _vectors
+from tilth.policies import _vectors
 
 __all__ = ["FacilityLocation"]
 

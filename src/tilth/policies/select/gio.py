@@ -13,7 +13,7 @@ from tilth.core import Goal, Plan, Policy, Pool, Run
 from tilth.core.errors import DataError
 from tilth.models.kmeans import KMeans, fit
 from tilth.models.knn_divergence import Divergence
-from tilth.policies.select import _vectors
+from tilth.policies import _vectors
 
 __all__ = ["Gio"]
 
@@ -82,8 +82,9 @@ class Gio(Policy):
         return self.model_copy(update={"seek": "worst" if self.seek == "best" else "best"})
 
     def revise(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Plan:
-        found = _vectors.read(self.vectors, plan, pool, run, "gio", unit=False)
-        aim = _vectors.of_target(self.vectors, goal.target, plan, pool, run, "gio", unit=False).values
+        source = _vectors.source(self.vectors, plan, pool, run)
+        found = _vectors.read(source, plan, pool, run, "gio", unit=False)
+        aim = _vectors.of_target(source, goal.target, plan, pool, run, "gio", unit=False).values
         if len(aim) <= self.k:
             raise DataError(
                 f"gio needs more than {self.k} target examples with an embedding, and got {len(aim)}. Lower `k`, or "

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from tilth.core import Goal, Plan, Policy, Pool, Run
-from tilth.policies.select import _vectors
+from tilth.policies import _vectors
 
 __all__ = ["KShot"]
 
@@ -66,8 +66,9 @@ class KShot(Policy):
         return self.model_copy(update={"seek": "worst" if self.seek == "best" else "best"})
 
     def revise(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Plan:
-        found = _vectors.read(self.vectors, plan, pool, run, "kshot")
-        shots = _vectors.of_target(self.vectors, goal.target, plan, pool, run, "kshot").values
+        source = _vectors.source(self.vectors, plan, pool, run)
+        found = _vectors.read(source, plan, pool, run, "kshot")
+        shots = _vectors.of_target(source, goal.target, plan, pool, run, "kshot").values
         shots = shots[np.sort(run.rng("examples").permutation(len(shots))[: self.examples])]
         score = _alike(found.values, shots)
         order = np.argsort(-score if self.seek == "best" else score, kind="stable")

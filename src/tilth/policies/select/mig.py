@@ -16,7 +16,7 @@ from tilth.core import Goal, Plan, Policy, Pool, Run
 from tilth.core.errors import BadInput, DataError
 from tilth.kernels.greedy import inform
 from tilth.models.kmeans import fit
-from tilth.policies.select import _vectors
+from tilth.policies import _vectors
 
 __all__ = ["Mig"]
 

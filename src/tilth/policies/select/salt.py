@@ -27,6 +27,9 @@ class Salt(Policy):
     The other half of the paper, a loss that follows the small model's predictions in the first phase only, belongs to
     a trainer, not to a plan. The test on `guessable` is ours: a median over a handful of lucky tokens says nothing.
 
+    The columns are made by ``{use: teacher_student_gap, teacher: {model: lm}, student: {model: lm}}`` among the
+    recipe's signals; with that signal's own defaults, classifiers, they are null.
+
     Cost: none beyond the columns (a pass of a small model). Trap: without the test gibberish comes first; with `least`
     at 0 it is switched off.
 
@@ -63,7 +66,8 @@ class Salt(Policy):
         if not known.any():
             raise DataError(
                 f"salt: no record of the plan has both {self.hardness} and {self.guessable}. Score them with language "
-                f"models as teacher and student."
+                "models as teacher and student: `signals: [{use: teacher_student_gap, teacher: {model: lm}, student: "
+                "{model: lm}}]`."
             )
         least = float(np.median(guess[known])) if self.least is None else self.least
         able = known & (guess >= least)

@@ -13,7 +13,7 @@ from pydantic import Field
 from tilth.core import Goal, Groups, Plan, Policy, Pool, Run
 from tilth.core.errors import DataError
 from tilth.models.kmeans import fit
-from tilth.policies.select import _vectors
+from tilth.policies import _vectors
 from tilth.policies.select._ranked import fill, proportional
 
 __all__ = ["SmallToLarge"]

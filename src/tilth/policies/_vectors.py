@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -19,7 +19,20 @@ from tilth.core.pool import Pool
 from tilth.core.run import Run
 from tilth.models.encoder import Encoder, StaticEncoder, encoder
 
-__all__ = ["VECTORS", "Vectors", "fill", "most", "nearest", "needed", "of_names", "of_target", "read", "too_many"]
+__all__ = [
+    "VECTORS",
+    "Source",
+    "Vectors",
+    "fill",
+    "most",
+    "nearest",
+    "needed",
+    "of_names",
+    "of_target",
+    "read",
+    "source",
+    "too_many",
+]
 
 Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float32]
@@ -30,6 +43,7 @@ VECTORS: Final = (
 )
 COLUMN: Final = "embedding"  # what auto looks for
 LEARNT: Final = 50_000  # records a static encoder is learned from
+PIECE: Final = 4096  # records taken at a time
 
 
 @dataclass(frozen=True)
@@ -54,16 +68,51 @@ class Vectors:
         return f"; {self.missing:,} without an embedding dropped" if self.missing else ""
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where embeddings come from: a column of pool and target, and what makes vectors of it where it is text.
+
+    Attributes:
+        name: the column.
+        made: None where the column holds the numbers.
+        told: what a policy's field said.
+    """
+
+    name: str
+    made: Encoder | None
+    told: str
+
+
 def needed(vectors: str) -> tuple[str, ...]:
     """The columns that must be there."""
     return ("id", vectors) if _is_column(vectors) else ("id", "text")
 
 
-def read(vectors: str, plan: Plan, pool: Pool, run: Run, who: str, unit: bool = True) -> Vectors:
+def source(vectors: str, plan: Plan, pool: Pool, run: Run) -> Source:
+    """What a policy's field names; for a policy that reads several times, so that an encoder is learned once."""
+    if _is_column(vectors):
+        return Source(vectors, None, vectors)
+    if vectors == "auto" and COLUMN in pool.column_names():
+        return Source(COLUMN, None, vectors)
+    if vectors in ("auto", "static"):
+        return Source("text", run.share(f"static-{plan.pool}-{run.seed}", partial(_learnt, pool)), vectors)
+    return Source("text", encoder(vectors, [], run), vectors)
+
+
+def read(
+    vectors: str | Source,
+    plan: Plan,
+    pool: Pool,
+    run: Run,
+    who: str,
+    unit: bool = True,
+    rows: Ints | None = None,
+) -> Vectors:
     """The embeddings of the records that a plan keeps, in memory once: 4 bytes a number.
 
     Args:
-        vectors: the policy's field; see `VECTORS`.
+        vectors: the policy's field, see `VECTORS`, or its `source`.
+        rows: read these records alone, ascending.
         unit: scale each to length one, so that inner products are cosines; one of length 0 is missing then.
 
     Raises:
@@ -71,39 +120,43 @@ def read(vectors: str, plan: Plan, pool: Pool, run: Run, who: str, unit: bool = 
         DataError: when no record has an embedding, or they differ in width.
         MissingExtra: when the encoder's package is not installed.
     """
-    name, made = _source(vectors, plan, pool, run)
+    origin = vectors if isinstance(vectors, Source) else source(vectors, plan, pool, run)
+    name, made = origin.name, origin.made
     pool.require([name], who)
-    kept = plan.kept
-    rows = np.flatnonzero(kept)
-    values, count, offset = np.zeros((0, 0), np.float32), 0, 0
-    where = np.empty(rows.size, np.int64)
-    for batch in run.track(pool.batches([name]), f"{who}: embeddings"):
-        mine = np.flatnonzero(kept[offset : offset + batch.num_rows])
-        found, has = _numbers(batch.column(0).take(pa.array(mine)), made, who, name)
+    pieces = _kept(plan, pool, name) if rows is None else _taken(rows, pool, name)
+    size = int(plan.kept.sum()) if rows is None else rows.size
+    values, count = np.zeros((0, 0), np.float32), 0
+    where = np.empty(size, np.int64)
+    for mine, column in run.track(pieces, f"{who}: embeddings"):
+        found, has = _numbers(column, made, who, name)
         lengths = np.linalg.norm(found, axis=1)
         good = np.isfinite(lengths) & ((lengths > 0) | (not unit))
         found, has = found[good], has[good]
         if found.size and not values.size:
-            values = np.empty((rows.size, found.shape[1]), np.float32)
+            values = np.empty((size, found.shape[1]), np.float32)
         if found.size and found.shape[1] != values.shape[1]:
             raise DataError(f"{who}: embeddings in {name!r} have {values.shape[1]} numbers, then {found.shape[1]}.")
         values[count : count + has.size] = found / lengths[good, None] if unit else found
-        where[count : count + has.size] = mine[has] + offset
+        where[count : count + has.size] = mine[has]
         count += has.size
-        offset += batch.num_rows
     if not count:
         raise DataError(
-            f"{who}: none of {rows.size:,} records has an embedding in {name!r} ({vectors}). Name a column with "
+            f"{who}: none of {size:,} records has an embedding in {name!r} ({origin.told}). Name a column with "
             f"embeddings as `vectors`, or an encoder that knows the texts' words, such as minilm."
         )
     width = values.shape[1]
-    told = f"{width} numbers of {name}" if made is None else f"{width} numbers by {vectors.replace('auto', 'static')}"
-    return Vectors(where[:count], values[:count], rows.size - count, told)
+    told = (
+        f"{width} numbers of {name}" if made is None else f"{width} numbers by {origin.told.replace('auto', 'static')}"
+    )
+    return Vectors(where[:count], values[:count], size - count, f"{width} numbers {told}")
 
 
-def of_target(vectors: str, target: Pool, plan: Plan, pool: Pool, run: Run, who: str, unit: bool = True) -> Vectors:
+def of_target(
+    vectors: str | Source, target: Pool, plan: Plan, pool: Pool, run: Run, who: str, unit: bool = True
+) -> Vectors:
     """The embeddings of the goal's target, made the way the pool's are."""
-    name, made = _source(vectors, plan, pool, run)
+    origin = vectors if isinstance(vectors, Source) else source(vectors, plan, pool, run)
+    name, made = origin.name, origin.made
     target.require([name], f"{who} on the target (embeddings of pool and target must come from one place)")
     parts, rows, offset = [], [], 0
     for batch in target.batches([name]):
@@ -117,7 +170,7 @@ def of_target(vectors: str, target: Pool, plan: Plan, pool: Pool, run: Run, who:
     good = np.isfinite(lengths) & ((lengths > 0) | (not unit))
     if not good.any():
         raise DataError(
-            f"{who}: no example of the target has an embedding in {name!r} ({vectors}); its words may not be the "
+            f"{who}: no example of the target has an embedding in {name!r} ({origin.told}); its words may not be the "
             f"pool's. Name a column or another encoder as `vectors`."
         )
     found = found[good] / lengths[good, None] if unit else found[good]
@@ -126,7 +179,7 @@ def of_target(vectors: str, target: Pool, plan: Plan, pool: Pool, run: Run, who:
 
 def of_names(name: str, texts: Sequence[str], plan: Plan, pool: Pool, run: Run) -> Reals:
     """The embeddings of short texts, such as tags, by an encoder; all zeros where it knows no word."""
-    made = _source(name, plan, pool, run)[1]
+    made = source(name, plan, pool, run).made
     if made is None:
         raise BadInput(f"Names are embedded by static, minilm or a model's folder (with a slash); got {name!r}.")
     return made.encode(texts)
@@ -162,15 +215,21 @@ def _is_column(vectors: str) -> bool:
     return vectors not in ("auto", "static", "minilm") and os.sep not in vectors and "/" not in vectors
 
 
-def _source(vectors: str, plan: Plan, pool: Pool, run: Run) -> tuple[str, Encoder | None]:
-    """The column to read, and what makes vectors of it where it is text."""
-    if _is_column(vectors):
-        return vectors, None
-    if vectors == "auto" and COLUMN in pool.column_names():
-        return COLUMN, None
-    if vectors in ("auto", "static"):
-        return "text", run.share(f"static-{plan.pool}-{run.seed}", partial(_learnt, pool))
-    return "text", encoder(vectors, [], run)
+def _kept(plan: Plan, pool: Pool, name: str) -> Iterator[tuple[Ints, pa.Array]]:
+    """Row numbers of kept records and their part of a column, in pieces."""
+    kept, offset = plan.kept, 0
+    for batch in pool.batches([name]):
+        mine = np.flatnonzero(kept[offset : offset + batch.num_rows])
+        yield mine + offset, batch.column(0).take(pa.array(mine))
+        offset += batch.num_rows
+
+
+def _taken(rows: Ints, pool: Pool, name: str) -> Iterator[tuple[Ints, pa.Array]]:
+    """The same of some records alone, without going through the others."""
+    for start in range(0, rows.size, PIECE):
+        mine = rows[start : start + PIECE]
+        column = pool.take(mine, [name]).column(0)
+        yield mine, column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
 
 def _learnt(pool: Pool, run: Run) -> StaticEncoder:
