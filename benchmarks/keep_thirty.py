@@ -61,8 +61,6 @@ TEXT: dict[str, tuple[str, bool]] = {
     "perplexity_slice, low": ("perplexity_slice.pool", False),
     "importance": ("importance.score", True),
 }
-NO_LEARNER = {"label_issues", "influence_function", "gptfluence", "preselect", "domain_specificity", "perplexity_slice",
-              "importance", "perplexity"}  # fmt: skip
 POOLS = ("chat_irc_ubuntu", "dialogue_sgd", "encyclopedia_simplewiki", "fiction_novels", "health_medquad", "law_german",
          "math_stacks", "newsletter_twir", "science_arxiv_2025", "techdocs_peps")  # fmt: skip
 WANTED = ("health_medquad", "science_arxiv_2025")
@@ -111,7 +109,7 @@ def labelled(data: Path, out: Path) -> dict[str, Any]:
             row["label"] = names[(names.index(row["label"]) + int(rng.integers(1, len(names)))) % len(names)]
     for name, part in (("target", target), ("holdout", holdout), ("pool", pool)):
         write(out / f"{name}.jsonl", [row | {"id": f"{name}{i}"} for i, row in enumerate(part)])
-    learners: dict[str, Any] = {"learning_percentage": {"seeds": 5, "passes": 6}}
+    learners = {"learning_percentage": {"learner": {"seeds": 5, "passes": 6}}}  # the others' default: one training
     return recipe({"pool": "pool.jsonl"}, f"{round(len(pool) * 0.3)} records", LABELLED, learners, "classify", 5)
 
 
@@ -139,8 +137,10 @@ def text(data: Path, out: Path) -> dict[str, Any]:
     for part_name, part in (("target", target), ("holdout", holdout)):
         write(out / f"{part_name}.jsonl", [row | {"id": f"{part_name}{i}"} for i, row in enumerate(part)])
     proof = {"use": "tiny_lm", "depth": 1, "tokens": 60_000, "vocab": 1024, "context": 128}
-    signals = ("cartography", "el2n", "influence_average", "tracin", "less", "learning_percentage")
-    return recipe(sources, f"{round(size * 0.3 / 4)} tokens", TEXT, dict.fromkeys(signals, LM), proof, 4)
+    watched = ("cartography", "el2n", "influence_average", "tracin", "less", "learning_percentage")
+    learners: dict[str, dict[str, Any]] = {name: {"learner": LM} for name in watched}
+    learners["teacher_student_gap"] = {"teacher": {**LM, "seeds": 1}, "student": {**LM, "seeds": 1, "passes": 2}}
+    return recipe(sources, f"{round(size * 0.3 / 4)} tokens", TEXT, learners, proof, 4)
 
 
 def recipe(
@@ -153,8 +153,7 @@ def recipe(
 ) -> dict[str, Any]:
     signals = []
     for name in dict.fromkeys(column.split(".")[0] for column, _ in candidates.values()):
-        fields = {"learner": learners[name]} if name in learners and name not in NO_LEARNER else {}
-        signals.append({"use": name, **fields})
+        signals.append({"use": name, **learners.get(name, {})})
     policies = {
         label: {"use": "sample", "by": column, "high": high}  # as much as the budget allows
         for label, (column, high) in candidates.items()
