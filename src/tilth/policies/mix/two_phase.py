@@ -21,8 +21,8 @@ class TwoPhase(Policy):
     either kind shares are natural. Crystal (arXiv 2411.04156) reads language with some code, then mostly code with
     language to remember by; its token counts give the default `turn`. With ``before: 0`` and a scarce source as `late`
     it is pretraining on the plentiful first, then both jointly (arXiv 2312.06134): a scarce source is repeated only
-    where it matters most. For skills
-    that are fine-tuned first and kept by a small reminder there is `dmt`.
+    where it matters most. For skills that are fine-tuned first and kept by a small
+    reminder there is `dmt`.
 
     One learning-rate schedule runs over both phases. The shares `before` and `after` are ours, as the sources do not
     tell them.
