@@ -29,7 +29,7 @@ class LongOutput(Policy):
     What remains fills its part of the budget, the nearest to the length asked for first, equals by lot. Records that
     ask for no length, or for less than `least` words, are the ordinary ones: they get the part `ordinary` of what is
     read. A chat model learns long answers from few good ones, and truncated ones teach it to stop early
-    (arXiv 2410.10210, whose exact rules are not told; these and their thresholds are ours).
+    (arXiv 2410.10210, whose exact rules we do not know; these and their thresholds are ours).
 
     Where there are fewer good long answers than their part of the budget holds, no more ordinary ones are read to
     make up for it: the set is small on purpose. `details` counts each fault.
