@@ -340,9 +340,16 @@ def plan_rows(plan: Plan) -> Any:
 
 
 def filled(world: World, needs: Sequence[str]) -> World:
-    """The world with numbers by lot in each signal's column that is needed and that nothing here fills."""
+    """The world with numbers by lot in each signal's column that is needed and that nothing here fills, and with
+    conversations where these are needed: requests for a long answer that are met or not, and plain questions."""
     pool = world.pool
     assert isinstance(pool, TablePool)
+    if "messages" in needs:
+        asked = [("Write 600 words.", "Rain falls. " * 300), ("Write 600 words.", "Rain falls. "), ("Rain?", "Yes.")]
+        turns = [[{"role": "user", "content": a}, {"role": "assistant", "content": b}] for a, b in asked]
+        pool = pool.with_column(
+            "messages", pa.array([turns[i % 3] for i in range(pool.count)], FIELDS["instruction"]["messages"])
+        )
     for name in sorted({need.partition(".")[0] for need in needs if "." in need}):
         inner = {need.partition(".")[2] for need in needs if need.startswith(f"{name}.")}
         known = {c: pool.column(f"{name}.{c}") for c in inner if f"{name}.{c}" in pool.column_names()}

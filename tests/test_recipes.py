@@ -64,6 +64,14 @@ def test_data_diet_finds_what_its_signal_makes(tmp_path: Path) -> None:
     assert bad[kept].mean() < bad.mean(), "but not the hardest"
 
 
+def test_adversarial_rounds_find_their_verifier(tmp_path: Path) -> None:
+    job = build(tmp_path, "plan: [adversarial_rounds]", 150)
+    assert set(job.signals) == {"label_issues", "contamination"}
+    assert job.plan.kept.sum() == 150
+    bad = wrong(job)
+    assert bad[job.plan.kept].mean() < bad.mean()
+
+
 def test_small_to_large_finds_what_its_signal_makes(tmp_path: Path) -> None:
     job = build(tmp_path, "plan: [{use: small_to_large, clusters: 4}]", 150)
     assert set(job.signals) == {"learning_percentage", "contamination"}

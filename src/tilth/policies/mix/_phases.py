@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +10,29 @@ import numpy as np
 import numpy.typing as npt
 
 from tilth.core import Groups, Plan, Run
+from tilth.core.errors import UsageError
 
-__all__ = ["phased"]
+__all__ = ["parted", "phased"]
 
 Floats = npt.NDArray[np.float64]
 OFF = 0.05  # a share that misses what was asked by more is worth a warning
+
+
+def parted(plan: Plan, by: Groups, names: Sequence[str], who: str) -> tuple[Floats, Floats, float]:
+    """Natural shares inside the named groups, those inside all others, and the named ones' share of everything.
+
+    Raises:
+        UsageError: when a name is none of the groups', or the plan has records of one side alone.
+    """
+    missing = [name for name in names if name not in by.names]
+    if missing:
+        raise UsageError(f"{who}: no record has {missing[0]!r} in {by.by}. It has {', '.join(by.names[:8])}.")
+    natural = by.sums(plan.sizes * plan.kept)
+    ours = np.isin(by.names, names)
+    if not natural[ours].sum() or not natural[~ours].sum():
+        raise UsageError(f"{who} needs records of {', '.join(names)} and of others in {by.by}; the plan has but one.")
+    inside, outside = (np.where(mask, natural, 0) / natural[mask].sum() for mask in (ours, ~ours))
+    return inside, outside, float(natural[ours].sum() / natural.sum())
 
 
 def phased(

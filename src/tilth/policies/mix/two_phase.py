@@ -9,8 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from tilth.core import Goal, Plan, Policy, Pool, Run, groups
-from tilth.core.errors import UsageError
-from tilth.policies.mix._phases import phased
+from tilth.policies.mix._phases import parted, phased
 
 __all__ = ["TwoPhase"]
 
@@ -22,8 +21,8 @@ class TwoPhase(Policy):
     either kind shares are natural. Crystal (arXiv 2411.04156) reads language with some code, then mostly code with
     language to remember by; its token counts give the default `turn`. With ``before: 0`` and a scarce source as `late`
     it is pretraining on the plentiful first, then both jointly (arXiv 2312.06134): a scarce source is repeated only
-    where it matters most. With ``after`` at the late sources' part of all that and a fraction k of the others, it is
-    DMT's order of specialised skills first (arXiv 2310.05492).
+    where it matters most. For skills that are fine-tuned first and kept by a small
+    reminder there is `dmt`.
 
     One learning-rate schedule runs over both phases. The shares `before` and `after` are ours, as the sources do not
     tell them.
@@ -62,16 +61,7 @@ class TwoPhase(Policy):
 
     def revise(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Plan:
         by = groups(pool, self.by)
-        missing = [name for name in self.late if name not in by.names]
-        if missing:
-            raise UsageError(f"two_phase: no record has {missing[0]!r} in {self.by}. It has {', '.join(by.names[:8])}.")
-        natural = by.sums(plan.sizes * plan.kept)
-        late = np.isin(by.names, self.late)
-        if not natural[late].sum() or not natural[~late].sum():
-            raise UsageError(
-                f"two_phase needs records of {', '.join(self.late)} and of others in {self.by}; the plan has but one."
-            )
-        ours, others = (np.where(mask, natural, 0) / natural[mask].sum() for mask in (late, ~late))
+        ours, others, _ = parted(plan, by, self.late, "two_phase")
         shares = np.array([part * ours + (1 - part) * others for part in (self.before, self.after)])
         lengths = np.array([self.turn, 1 - self.turn])
         order = slice(None, None, -1) if self.reverse else slice(None)
