@@ -28,6 +28,7 @@ from tilth.io.streams import blocks, lines
 from tilth.signals.audit.contamination import overlapping
 
 LM = {"model": "lm", "seeds": 2, "passes": 4, "tokens": 150_000, "longest": 600, "depth": 1}
+IN_EACH = ", in each class"  # as many of every class as random would take
 LABELLED: dict[str, tuple[str, bool]] = {
     "el2n, easy": ("el2n.score", False),
     "el2n, hard": ("el2n.score", True),
@@ -44,6 +45,9 @@ LABELLED: dict[str, tuple[str, bool]] = {
     "gptfluence": ("gptfluence.score", True),
     "learning_percentage, late": ("learning_percentage.score", False),
     "agreement_order, early": ("agreement_order.score", True),
+    f"confidence{IN_EACH}": ("cartography.confidence", True),
+    f"ambiguous{IN_EACH}": ("cartography.variability", True),
+    f"label_issues{IN_EACH}": ("label_issues.self_confidence", True),
     "teacher_student_gap": ("teacher_student_gap.excess", True),
 }
 TEXT: dict[str, tuple[str, bool]] = {
@@ -155,7 +159,7 @@ def recipe(
     for name in dict.fromkeys(column.split(".")[0] for column, _ in candidates.values()):
         signals.append({"use": name, **learners.get(name, {})})
     policies = {
-        label: {"use": "sample", "by": column, "high": high}  # as much as the budget allows
+        label: {"use": "sample", "by": column, "high": high, "stratify": "label" if IN_EACH in label else ""}
         for label, (column, high) in candidates.items()
     }
     return {
