@@ -60,9 +60,9 @@ class Known:
         nats: npt.ArrayLike | None = None,
     ) -> Self:
         """From gradients; targets weigh the same and lose nothing unless told."""
-        ours, theirs = (np.stack([np.asarray(g, float) for g in side.values()]) for side in (domains, targets))
-        w = np.ones(len(theirs)) if weights is None else np.asarray(weights, float)
-        lost = np.zeros(len(theirs)) if nats is None else np.asarray(nats, float)
+        lost = np.zeros(len(targets)) if nats is None else np.asarray(nats, float)
+        w = np.ones(len(targets)) if weights is None else np.asarray(weights, float)
+        ours, theirs = (np.array([np.asarray(g, float) for g in side.values()]) for side in (domains, targets))
         lengths = np.linalg.norm(theirs, axis=1)
         return cls([*domains], [*targets], w / w.sum(), ours @ theirs.T, ours @ ours.T, lengths, lost)
 
