@@ -415,13 +415,15 @@ def test_online_policy_keeps_its_promises(name: str, world: World) -> None:
 
     def asked(step: int) -> dict[str, Any]:
         rng = run.rng("asked", step)
-        domains, targets = ({n: rng.standard_normal(5) for n in names} for names in (plan.moving, ("x", "y")))
+        assert plan.steering is not None
+        aims = sorted({*plan.steering.aims})
+        domains, targets = ({n: rng.standard_normal(5) for n in names} for names in (plan.moving, aims))
         seen: dict[str, Any] = {"step": step, "shares": dict(plan.moving), "tokens": {}, "losses": {}}
         if step:
             seen["tokens"] = dict.fromkeys(plan.moving, 100)
             seen["losses"] = {n: float(rng.random() + 1) for n in plan.moving}
             seen["excess"] = {n: float(rng.random()) for n in plan.moving}
-        return seen | {"influence": Known.of(domains, targets, nats=rng.random(2) + 1)}
+        return seen | {"influence": Known.of(domains, targets, nats=rng.random(len(aims)) + 1)}
 
     state = first
     for step in (0, 10, 20, 30):

@@ -467,6 +467,10 @@ class Plan:
         """The same plan with another record of which shares were asked for; empty when none were."""
         return replace(self, requested=dict(requested), by=by)
 
+    def steered(self, steering: Steering) -> Self:
+        """The same plan, its shares moved while a model is trained."""
+        return replace(self, steering=steering)
+
     def replaying(self, log: Iterable[tuple[int, Mapping[str, float]]]) -> Self:
         """A steered plan whose shares move as they did in an earlier run, whatever its policy would say now.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from tilth.core import Influence, OnlinePolicy, Run
 from tilth.models.batches import Windows
 
-__all__ = ["Batch", "Feed", "Fixed", "Log", "Mixed", "Seen"]
+__all__ = ["Batch", "Decks", "Feed", "Fixed", "Log", "Mixed", "Seen", "as_shares"]
 
 Log = Sequence[tuple[int, Mapping[str, float]]]
 """The shares that held from a step on, one entry per change."""
@@ -90,12 +90,51 @@ class Fixed:
         """Nothing to learn."""
 
 
+class Decks:
+    """Draws from several groups by shares that may change between draws.
+
+    Each draw goes to the group that is furthest behind its share, so the mixture holds in every stretch and not only on
+    average. A group that is used up begins again in another order. What is drawn depends on sizes, shares and `run`.
+    """
+
+    def __init__(self, sizes: Mapping[str, int], run: Run) -> None:
+        self.sizes, self.run = {name: size for name, size in sizes.items() if size}, run
+        self._owed = dict.fromkeys(self.sizes, 0.0)
+        self._drawn = dict.fromkeys(self.sizes, 0)
+        self._orders: dict[tuple[str, int], npt.NDArray[np.int64]] = {}
+
+    def draw(self, shares: Mapping[str, float]) -> tuple[str, int, int]:
+        """A group, how many times it was used up before, and which of its members."""
+        for name, share in shares.items():
+            self._owed[name] += share
+        name = max((n for n in self._owed if shares[n] > 0), key=self._owed.__getitem__)
+        self._owed[name] -= 1.0
+        turn, place = divmod(self._drawn[name], self.sizes[name])
+        self._drawn[name] += 1
+        return name, turn, int(self._order(name, turn)[place])
+
+    def state(self) -> Any:
+        """See `Stateful`."""
+        return dict(self._owed), dict(self._drawn)
+
+    def load(self, state: Any) -> None:
+        """See `Stateful`."""
+        self._owed, self._drawn = dict(state[0]), dict(state[1])
+
+    def _order(self, name: str, turn: int) -> npt.NDArray[np.int64]:
+        """The order of a group when it is read for the nth time; the first time as it comes."""
+        if (name, turn) not in self._orders:
+            n = self.sizes[name]
+            self._orders = {key: order for key, order in self._orders.items() if key[0] != name}
+            self._orders[name, turn] = np.arange(n) if turn == 0 else self.run.rng("again", name, turn).permutation(n)
+        return self._orders[name, turn]
+
+
 class Mixed:
     """Windows of several groups by shares that an online policy, or the log of an earlier run, moves between steps.
 
-    Each window goes to the group that is furthest behind its share, so the mixture holds in every stretch and not
-    only on average. A group whose windows are used up begins again in another order. Which windows are drawn depends
-    on the shares alone, so a run is replayed by handing its `log` back.
+    They are drawn from `Decks`, so which ones depends on the shares alone, and a run is replayed by handing its `log`
+    back.
 
     Args:
         groups: the windows of each group, of one context; records are numbered alike in all of them.
@@ -130,10 +169,8 @@ class Mixed:
         self._influence, self._within = influence, within
         self._replay = {step: given for step, given in replay or ()}
         self.log: list[tuple[int, dict[str, float]]] = []
-        self._owed = dict.fromkeys(self.groups, 0.0)
-        self._drawn = dict.fromkeys(self.groups, 0)
+        self._decks = Decks({name: len(windows) for name, windows in self.groups.items()}, run)
         self._sums = {name: np.zeros(3) for name in self.groups}  # nats, nats above the reference, tokens
-        self._orders: dict[tuple[str, int], npt.NDArray[np.int64]] = {}
         self._set(0, shares)
 
     @property
@@ -147,20 +184,15 @@ class Mixed:
             self._decide(0, False)
         if step in self._replay:
             self._set(step, self._replay[step])
-        names = [self._next() for _ in range(self.size)]
-        batches = []
-        for name in names:
-            turn, place = divmod(self._drawn[name], len(self.groups[name]))
-            self._drawn[name] += 1
-            window = self.groups[name].take([self._order(name, turn)[place]])
-            batches.append(Batch.of(window, self.run.device, turn))
+        drawn = [self._decks.draw(self.shares) for _ in range(self.size)]
+        batches = [Batch.of(self.groups[name].take([place]), self.run.device, turn) for name, turn, place in drawn]
         return Batch(
             torch.cat([b.inputs for b in batches]),
             torch.cat([b.targets for b in batches]),
             torch.cat([b.documents for b in batches]),
             np.concatenate([b.records for b in batches]),
             np.concatenate([b.readings for b in batches]),
-            tuple(names),
+            tuple(name for name, _, _ in drawn),
         )
 
     def learn(self, seen: Seen) -> None:
@@ -196,34 +228,30 @@ class Mixed:
 
     def state(self) -> Any:
         """See `Stateful`."""
-        return (self._inner, list(self.log), dict(self._owed), dict(self._drawn), dict(self._sums))
+        return (self._inner, list(self.log), self._decks.state(), dict(self._sums))
 
     def load(self, state: Any) -> None:
         """See `Stateful`."""
-        self._inner, self.log, self._owed, self._drawn, self._sums = state
+        self._inner, self.log, decks, self._sums = state
+        self._decks.load(decks)
 
     def _set(self, step: int, shares: Mapping[str, float]) -> None:
-        wanted = {name: float(shares.get(name, 0.0)) for name in self.groups}
-        total = sum(wanted.values())
-        if not (total > 0 and all(np.isfinite(s) and s >= 0 for s in wanted.values())):
-            raise ValueError(f"shares must be at least 0 and give some group weight; got {dict(shares)} at step {step}")
-        if abs(total - 1) > 1e-9:  # what is a share already stays as it is to the bit, or a replay would drift
-            wanted = {name: share / total for name, share in wanted.items()}
+        wanted = as_shares(shares, self.groups, step)
         if self.log and self.log[-1][0] == step:
             self.log.pop()
         self.log.append((step, wanted))
 
-    def _next(self) -> str:
-        for name, share in self.shares.items():
-            self._owed[name] += share
-        name = max((n for n in self._owed if self.shares[n] > 0), key=self._owed.__getitem__)
-        self._owed[name] -= 1.0
-        return name
 
-    def _order(self, name: str, turn: int) -> npt.NDArray[np.int64]:
-        """The order of a group's windows when they are read for the nth time; the first time as they come."""
-        if (name, turn) not in self._orders:
-            n = len(self.groups[name])
-            self._orders = {key: order for key, order in self._orders.items() if key[0] != name}
-            self._orders[name, turn] = np.arange(n) if turn == 0 else self.run.rng("again", name, turn).permutation(n)
-        return self._orders[name, turn]
+def as_shares(given: Mapping[str, float], names: Iterable[str], step: int) -> dict[str, float]:
+    """Of each group its share; they sum to 1.
+
+    Raises:
+        ValueError: when they are no shares.
+    """
+    wanted = {name: float(given.get(name, 0.0)) for name in names}
+    total = sum(wanted.values())
+    if not (total > 0 and all(np.isfinite(s) and s >= 0 for s in wanted.values())):
+        raise ValueError(f"shares must be at least 0 and give some group weight; got {dict(given)} at step {step}")
+    if abs(total - 1) > 1e-9:  # what is a share already stays as it is to the bit, or a replay would drift
+        wanted = {name: share / total for name, share in wanted.items()}
+    return wanted

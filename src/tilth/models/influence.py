@@ -24,7 +24,7 @@ from torch import Tensor
 from tilth.core import Run
 from tilth.models.batches import Windows
 from tilth.models.feeds import Batch
-from tilth.models.transformer import Decoder, token_losses
+from tilth.models.transformer import CHUNK, Decoder, token_losses
 
 __all__ = ["Known", "LastLayer", "Measured", "influence"]
 
@@ -60,9 +60,9 @@ class Known:
         nats: npt.ArrayLike | None = None,
     ) -> Self:
         """From gradients; targets weigh the same and lose nothing unless told."""
-        ours, theirs = (np.stack([np.asarray(g, float) for g in side.values()]) for side in (domains, targets))
-        w = np.ones(len(theirs)) if weights is None else np.asarray(weights, float)
-        lost = np.zeros(len(theirs)) if nats is None else np.asarray(nats, float)
+        lost = np.zeros(len(targets)) if nats is None else np.asarray(nats, float)
+        w = np.ones(len(targets)) if weights is None else np.asarray(weights, float)
+        ours, theirs = (np.array([np.asarray(g, float) for g in side.values()]) for side in (domains, targets))
         lengths = np.linalg.norm(theirs, axis=1)
         return cls([*domains], [*targets], w / w.sum(), ours @ theirs.T, ours @ ours.T, lengths, lost)
 
@@ -153,11 +153,15 @@ class LastLayer:
         windows = (self.targets if target else self.domains)[name]
         rng = self.run.rng("influence", "target" if target else "domain", name, step)
         some = windows.take(rng.permutation(len(windows))[: self.size])
-        weight = self.model.embedding.weight.detach().requires_grad_()
-        with torch.enable_grad(), self._as_trained():
+        weight = self.model.embedding.weight.detach()
+        total = torch.zeros_like(weight)
+        with torch.no_grad(), self._as_trained():
             hidden, wanted = self._hidden(some)
-            loss = token_losses(hidden, weight, wanted).mean()
-        return torch.autograd.grad(loss, weight)[0].flatten()
+            for h, y in zip(torch.split(hidden, CHUNK), torch.split(wanted, CHUNK), strict=True):
+                error = (h @ weight.T).softmax(-1)
+                error[torch.arange(len(y), device=y.device), y] -= 1.0
+                total += error.T @ h
+        return total.flatten() / max(1, len(wanted))
 
     def loss(self, name: str) -> float:
         """Nats per token on the first windows of a target."""

@@ -64,7 +64,8 @@ class Reading:
         mixed = partial(Mixed, self.groups, first, size, self.steps(size), run.at("steered"))
         if steering.log:
             return mixed(replay=steering.log), policy
-        asked = LastLayer(model, self.groups, self.targets, size, run, apart, options.precision)
+        look = max(1, size // 2)  # windows of a mini-batch; half a step's keep the cost of asking low
+        asked = LastLayer(model, self.groups, self.targets, look, run, apart, options.precision)
         within = allowed(self.plan.room(steering.cap, steering.groups), first if steering.mirrored else None)
         online = policy, policy.start(self.plan, pool, goal.blind(), run.at("online", "start"))
         told = influence(asked, self.weights)

@@ -125,7 +125,7 @@ class TinyLm(CurveProof):
         scale = {"tokens": self.tokens, "context": self.context, "longest": self.longest}
         found = reading(plan, pool, goal, run, tokenizer, **scale)
         feed, policy = found.feed(pool, goal, run, model, options, apart=self.apart)
-        if not policy.compares:
+        if not policy.compares or plan.steering.log:
             return feed, None, found.arrays
         reference = build(model.config, generator(run.rng("init", "reference"))).to(run.device)
         train_lm(reference, found.fixed(run, self.batch), options, apart=self.apart)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -77,7 +76,7 @@ class Steered(Policy):
         note = f"{self.policy.name()} moves the shares of {there} groups ({by.by}) every {self.every} steps"
         note += ", each decision turned round" if mirrored else ""
         told = {**details, "begin": dict(zip(by.names, shares, strict=True))}
-        return replace(plan.revised(self.describe(), note, details=told), steering=steering)
+        return plan.revised(self.describe(), note, details=told).steered(steering)
 
     def _groups(
         self, plan: Plan, pool: Pool, goal: Goal, run: Run
