@@ -177,8 +177,12 @@ class Learner(BaseModel):
             none, losses = (np.zeros((self.seeds, self.passes + more, 0), np.float32) for more in (0, 1))
             return Recording(rows, labels, names, none, none, none, none, losses)
         seeds = [_Seed(self._key(pool, run, seed), seed) for seed in range(self.seeds)]
-        told = run.map(partial(_recorded, self, pool, run.alone()), seeds, f"train {self.model} models")
-        return Recording(rows, labels, names, *(np.stack([seed[part] for seed in told]) for part in range(5)))
+        made = run.map(partial(_recorded, self, pool, run.alone()), seeds, f"train {self.model} models")
+        told, parts = [list(seed) for seed in made], []
+        del made
+        while told[0]:  # the last part first, and each let go: of a large pool there is no room for all of it twice
+            parts.append(np.stack([seed.pop() for seed in told]))
+        return Recording(rows, labels, names, *reversed(parts))
 
     def snapshot(self, number: int, pool: Pool, run: Run, seed: int = 0) -> Snapshot:
         """A seed's model after pass `number`, both counted from 0; of other seeds than the first the last is kept."""
