@@ -1,13 +1,8 @@
 """Long-tail knowledge (Kandpal et al. 2022, arXiv 2211.08411): a fact is recalled if many documents state it.
 
 The world is `tilth.probes.long_tail`, the count of a question's documents that of `LongTailCount`. A decoder of 2
-<<<<<<< HEAD
-layers, one token per word, reads the documents, and questions with answers about one half of the facts; half of these
-stand after a document that states the answer. It is then asked about the other half of the facts, from memory and with
-=======
 layers, one token per word, reads the documents, and questions with answers about one half of the facts, each alone and
 again after a document that states the answer. It is then asked about the other half of the facts, from memory and with
->>>>>>> w-h1
 a document. In the causal arm all documents of some of these facts are left out, and as many tokens are read. Controls:
 counts dealt to other questions, and questions of which no document states the answer.
 
@@ -58,11 +53,7 @@ class Scale:
     top: int = 512
     depth: int = 2
     context: int = 64
-<<<<<<< HEAD
-    tokens: int = 1_200_000
-=======
     tokens: int = 700_000
->>>>>>> w-h1
     batch: int = 16
     known: int = 5
 
@@ -130,11 +121,7 @@ def marks(run: Run, scale: Scale) -> dict[str, float]:
     log = np.log10(by)
     return {
         **bands,
-<<<<<<< HEAD
-        "bands": float(spearmanr(np.arange(len(BANDS)), [*bands.values()]).statistic),
-=======
         "bands": _rank(np.arange(len(BANDS)), np.array([*bands.values()])),
->>>>>>> w-h1
         "least": bands[f"{BANDS[0][0]}-{BANDS[0][1]}"],
         "most": bands[f"{BANDS[-1][0]}-{BANDS[-1][1]}"],
         "count": _rank(by, some),
