@@ -12,6 +12,7 @@ pytest.importorskip("torch")
 from tilth.claims import _lab as lab
 from tilth.claims import zhou2023_length_generalization as claim
 from tilth.models.dialogues import Dialogues
+from tilth.models.transformer import rotations
 from tilth.probes.label_sort_hints import LabelSortHints
 
 TOY = claim.Scale(records=60, train=6, test=12, vocabulary=40, items=10, depth=1, steps=1, batch=4)
@@ -73,3 +74,21 @@ def test_statements_hold_where_they_should() -> None:
     bad = marks((1, 0.5), (1, 0.4), (1, 0.2), (0.9, 0.8), (0.9, 0.7), (1, 0.5), (0.4, 0))
     assert [r["holds"] for r in claim.statements(good)[:8]] == [*["yes"] * 6, "-", "yes"]
     assert [r["holds"] for r in claim.statements(bad)[:8]] == [*["no"] * 6, "-", "no"]
+
+
+def test_a_question_that_begins_at_another_place_is_read_alike() -> None:
+    """Why the claim has no arm of random places: positions are rotary, so that only distances count."""
+    import torch
+
+    model = lab.decoder(2, 50, 128, Run())
+    tokens = torch.arange(30).view(1, 30)
+    with torch.no_grad():
+        for name, p in model.named_parameters():  # an untrained block passes on what it gets, places or not
+            if name.endswith("outward.weight"):
+                p.normal_(0.0, 0.1, generator=torch.Generator().manual_seed(0))
+        here, moved, stretched = (
+            model._hidden(model.embedding(tokens), rotations(places, model.config), None, None)
+            for places in (torch.arange(30), torch.arange(30) + 90, torch.arange(30) * 2)
+        )
+    assert torch.allclose(here, moved, atol=1e-4)
+    assert not torch.allclose(here, stretched, atol=1e-2)

@@ -13,7 +13,7 @@ from pydantic import Field
 from tilth.core import Probe, Run, TablePool, World
 from tilth.core.errors import DataError
 
-__all__ = ["TESTS", "Gpicl", "regime"]
+__all__ = ["TESTS", "Gpicl", "examples", "regime"]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -102,14 +102,14 @@ class Gpicl(Probe):
 
     def arrays(self, world: World, test: str) -> tuple[Floats, Ints]:
         """Inputs (sequences, length, 64 + classes) and labels (sequences, length) of a test."""
-        images, _ = _examples(world)
+        images, _ = examples(world)
         rows = world.more[test].column("truth").to_pylist()
         x = np.stack([images[r["rows"]] @ self.task(r["key"])[0].T for r in rows])
         return self._tokens(x, np.array([[*map(int, r["labels"])] for r in rows], np.int64))
 
     def batch(self, world: World, count: int, run: Run) -> tuple[Floats, Ints]:
         """Training sequences, of training tasks and training examples, drawn by the run's place."""
-        images, labels = _examples(world)
+        images, labels = examples(world)
         rng = run.rng("gpicl", "batch")
         rows = np.flatnonzero(np.array([t["side"] == "train" for t in world.more["base"].column("truth").to_pylist()]))
         keys = [t["key"] for t in world.pool.column("truth").to_pylist()]
@@ -174,7 +174,7 @@ class Gpicl(Probe):
         return TablePool(pa.table({"id": ids, "text": texts, "truth": pa.array(rows, truth)}))
 
 
-def _examples(world: World) -> tuple[Floats, Ints]:
+def examples(world: World) -> tuple[Floats, Ints]:
     """The base examples, each scaled to the same size, and their labels."""
     base = world.more["base"].table(["text", "label"])
     images = np.array([[*map(int, text.split())] for text in base.column("text").to_pylist()], np.float32)
