@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.exams.test_flad_exp3 import Arms, helpful
+from tests.exams.test_flad_exp3 import Arms, Linear, accuracy, helpful
 from tests.exams.test_steered import plan_of, trial, world
 
 from tilth.core import Run
@@ -12,7 +12,7 @@ from tilth.models.influence import Known
 from tilth.policies.mix.flad_ucb1 import FladUcb1, State
 
 
-def fresh(arms: Arms) -> State:
+def fresh(arms: Arms | Linear) -> State:
     return State(tuple(arms.domains))
 
 
@@ -41,6 +41,13 @@ def test_finds_the_arms_that_help() -> None:
     assert told > 0.37
     assert helpful(FladUcb1(beta=1), fresh) < told
     assert helpful(FladUcb1(explore=0.3), fresh) > told
+
+
+def test_the_target_is_learned_better_than_with_shares_that_stay() -> None:
+    """By the paper's bonus better than in equal shares; by a smaller one, as cosines are small, than by alignment."""
+    even, by_alignment = accuracy(None), accuracy(None, aligned=True)
+    assert accuracy(FladUcb1(), fresh) > even + 0.03
+    assert accuracy(FladUcb1(explore=0.3), fresh) > by_alignment + 0.03
 
 
 def test_asks_for_everyone_once_and_then_for_one() -> None:

@@ -35,8 +35,9 @@ class FladUcb1(OnlinePolicy[State]):
     Cost: a forward pass over a mini-batch of each target and of one group at a decision, of all at the first. Trap: the
     whole batch comes from one group, so a model forgets what is read seldom, and like its sibling `flad_exp3` it wants
     many decisions: a small `every`. With ``beta`` 1 only the last reward counts. The bonus is made for rewards
-    between 0 and 1; cosines of gradients are mostly small, and then `explore` below 1 reads them sooner. Ours: the
-    target only steers and is not trained on.
+    between 0 and 1, and cosines of gradients are mostly small: a linear model of 20 sources learned its target less
+    well than in fixed shares by the first alignment, but with ``explore`` 0.3 better. Ours: the target only steers and
+    is not trained on.
 
     >>> from tilth.core import Run
     >>> from tilth.models.influence import Known
