@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 
 from tilth.core import Groups, Pool, Run
 from tilth.models.encoder import Encoder, encoder
+from tilth.models.kmeans import KMeans, fit
 
 __all__ = ["regrouped"]
 
@@ -43,26 +43,26 @@ def regrouped(
     model = encoder(name, texts, run.at("encoder"))
     vectors = model.encode(texts)
     fitted, told = _fitted(vectors, sorted({min(k, len(vectors)) for k in clusters}), run)
-    parts = [fitted.predict(_encoded(model, batch.column(0))) for batch in pool.batches(["text"])]
+    parts = [fitted.assign(_encoded(model, batch.column(0)))[0] for batch in pool.batches(["text"])]
     index = np.concatenate(parts).astype(np.int32) if parts else np.zeros(0, np.int32)
-    names = tuple(f"c{i:02d}" for i in range(fitted.n_clusters))
-    aims = tuple(names[i] for i in fitted.predict(_encoded(model, target.column("text"))))
+    names = tuple(f"c{i:02d}" for i in range(len(fitted.centres)))
+    aims = tuple(names[i] for i in fitted.assign(_encoded(model, target.column("text")))[0])
     return Groups("cluster", names, index), aims, told
 
 
 def _fitted(vectors: Reals, numbers: Sequence[int], run: Run) -> tuple[KMeans, dict[int, float]]:
     judged = run.rng("judged").permutation(len(vectors))[:JUDGED]
-    best, told = None, {}
+    best: tuple[KMeans, float] | None = None
+    told: dict[int, float] = {}
     for k in numbers:
-        seed = int(run.rng("centres", k).integers(2**31))
-        made = KMeans(k, n_init=2, random_state=seed).fit(vectors)
-        labels = made.labels_[judged]
+        made = fit(vectors, k, run.rng("centres", k))
+        labels = made.assign(vectors[judged])[0]
         some = 1 < len(set(labels.tolist())) < len(judged)
         told[k] = float(silhouette_score(vectors[judged], labels)) if some and len(numbers) > 1 else 0.0
-        if best is None or told[k] > told[best.n_clusters]:
-            best = made
+        if best is None or told[k] > best[1]:
+            best = made, told[k]
     assert best is not None
-    return best, told
+    return best[0], told
 
 
 def _encoded(model: Encoder, texts: pa.Array | pa.ChunkedArray) -> Reals:
