@@ -81,17 +81,23 @@ class Cartography(Signal[ById]):
 
 def maps(seen: Recording, skip: int = 0) -> dict[str, npt.NDArray[np.generic]]:
     """The data map's columns, (n,) each, from what was recorded after the first `skip` passes."""
-    gold, right = seen.gold[:, skip:].astype(np.float64), seen.right[:, skip:]
-    known = right > 0.5
-    confidence, variability = gold.mean((0, 1)), gold.std(1).mean(0)
-    falls = (known[:, :-1] & ~known[:, 1:]).sum(1).mean(0)
+    count = seen.gold.shape[-1]
+    sums = np.zeros((5, count))
+    ever = np.zeros(count, np.bool_)
+    for gold_, right in zip(seen.gold[:, skip:], seen.right[:, skip:], strict=True):  # of a large pool one at a time
+        gold, known = gold_.astype(np.float64), right > 0.5
+        mean = gold.mean(0)
+        falls = (known[:-1] & ~known[1:]).sum(0)
+        sums += np.stack([mean, gold.std(0), known.mean(0), falls, mean * (1 - mean)])
+        ever |= known.any(0)
+    confidence, variability, correctness, falls, closeness = sums / len(seen.gold)
     ranks = np.stack([_ranks(confidence), _ranks(variability), _ranks(-confidence)])
     return {
         "confidence": confidence,
         "variability": variability,
-        "correctness": known.mean((0, 1)),
-        "forgetting": np.where(known.any((0, 1)), falls, np.nan),
-        "threshold_closeness": (gold.mean(1) * (1 - gold.mean(1))).mean(0),
+        "correctness": correctness,
+        "forgetting": np.where(ever, falls, np.nan),
+        "threshold_closeness": closeness,
         "region": REGIONS[ranks.argmax(0)],
     }
 
@@ -100,14 +106,19 @@ def dynamics(seen: Recording, regions: npt.NDArray[np.generic]) -> dict[str, dic
     """Training pass by pass, (seeds, passes), of all records and of each region: the share whose label is the
     likeliest (``right``), the mean probability of the label (``gold``), and the share that was right after the pass
     before and is no longer (``forgotten``; unknown for the first pass)."""
-    known = seen.right > 0.5
-    lost = np.full(known.shape, np.nan)
-    lost[:, 1:] = known[:, :-1] & ~known[:, 1:]
     groups = {"all": np.ones(len(regions), np.bool_), **{name: regions == name for name in REGIONS.tolist()}}
-    return {
-        what: {name: values[..., group].astype(np.float64).mean(-1) for name, group in groups.items() if group.any()}
-        for what, values in (("right", known), ("gold", seen.gold), ("forgotten", lost))
-    }
+    groups = {name: group for name, group in groups.items() if group.any()}
+    shape = seen.gold.shape[:2]
+    found = {what: {name: np.full(shape, np.nan) for name in groups} for what in ("right", "gold", "forgotten")}
+    for seed, number in np.ndindex(*shape):
+        known = seen.right[seed, number] > 0.5
+        lost = seen.right[seed, number - 1] > 0.5 if number else known
+        for name, group in groups.items():
+            found["right"][name][seed, number] = known[group].mean()
+            found["gold"][name][seed, number] = seen.gold[seed, number, group].mean(dtype=np.float64)
+            if number:
+                found["forgotten"][name][seed, number] = (lost & ~known)[group].mean()
+    return found
 
 
 def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
