@@ -61,9 +61,9 @@ TEXT: dict[str, tuple[str, bool]] = {
     "learning_percentage, late": ("learning_percentage.score", False),
     "teacher_student_gap": ("teacher_student_gap.excess", True),
     "preselect": ("preselect.score", True),
-    "domain_specificity": ("domain_specificity.bits_per_byte", False),
+    "domain_specificity": ("domain_specificity.bits_per_byte", True),
     "perplexity_slice, low": ("perplexity_slice.pool", False),
-    "importance": ("importance.score", True),
+    "importance": ("importance.per_token", True),
 }
 POOLS = ("chat_irc_ubuntu", "dialogue_sgd", "encyclopedia_simplewiki", "fiction_novels", "health_medquad", "law_german",
          "math_stacks", "newsletter_twir", "science_arxiv_2025", "techdocs_peps")  # fmt: skip
