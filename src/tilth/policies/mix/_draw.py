@@ -1,13 +1,13 @@
-"""Mixtures drawn at random, among those that a plan allows: what searches over mixtures try."""
+"""Mixtures drawn at random, among those that a plan allows, and what they are worth: what searches try."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from tilth.core import Room
+from tilth.core import Goal, Groups, Plan, Pool, Proof, Room, Run, mixture_losses
 
-__all__ = ["draw"]
+__all__ = ["draw", "goal_losses"]
 
 Floats = npt.NDArray[np.float64]
 LEAST = 2e-4  # smaller shares are 0
@@ -44,3 +44,12 @@ def draw(room: Room, n: int, rng: np.random.Generator, temperature: float = 2.0)
     # The cap leaves almost no room: what is drawn is moved into it.
     rest = rng.dirichlet(np.maximum(flat, 1e-6) * flat.size, size=n - got)
     return np.concatenate([*rows, room.nearest(rest)])
+
+
+def goal_losses(
+    proof: Proof, mixtures: Floats, by: Groups, plan: Plan, pool: Pool, goal: Goal, run: Run, label: str
+) -> Floats:
+    """(mixtures,) the goal's weighted mean loss of each, by any proof; see `mixture_losses`."""
+    weights = goal.weights(goal.holdout).to_numpy()
+    table = mixture_losses(proof, mixtures, by, plan, pool, goal, run, label)
+    return np.asarray(table @ (weights / weights.sum()))

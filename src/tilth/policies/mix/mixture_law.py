@@ -10,9 +10,9 @@ import numpy.typing as npt
 from pydantic import Field
 from scipy.stats import spearmanr
 
-from tilth.core import Goal, Plan, Policy, Pool, Proof, Run, groups, mixture_losses
+from tilth.core import Goal, Plan, Policy, Pool, Proof, Run, groups
 from tilth.models import mixture_law
-from tilth.policies.mix._draw import draw
+from tilth.policies.mix._draw import draw, goal_losses
 from tilth.policies.mix.exact_ngram_mix import descend
 from tilth.proofs.ngram import Ngram
 
@@ -68,9 +68,7 @@ class MixtureLaw(Policy):
         by = groups(pool, self.by)
         room = plan.room(self.cap, by)
         tried = draw(room, self.trials, run.rng("trials"), self.temperature)
-        weights = goal.weights(goal.holdout).to_numpy()
-        table = mixture_losses(self.proof, tried, by, plan, pool, goal, run.at("trials"), "mixture_law: trials")
-        losses = table @ (weights / weights.sum())
+        losses = goal_losses(self.proof, tried, by, plan, pool, goal, run.at("trials"), "mixture_law: trials")
         law = mixture_law.fit(tried, losses, self.law, resamples=self.resamples, run=run.at("law"))
         sign = 1.0 if self.seek == "best" else -1.0
 

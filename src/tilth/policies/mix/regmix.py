@@ -10,9 +10,9 @@ import numpy.typing as npt
 from pydantic import Field
 from scipy.stats import spearmanr
 
-from tilth.core import Goal, Groups, Plan, Policy, Pool, Proof, Run, groups, mixture_losses
+from tilth.core import Goal, Groups, Plan, Policy, Pool, Proof, Run, groups
 from tilth.models import surface
-from tilth.policies.mix._draw import draw
+from tilth.policies.mix._draw import draw, goal_losses
 from tilth.proofs.ngram import Ngram
 
 __all__ = ["RegMix"]
@@ -67,9 +67,7 @@ class RegMix(Policy):
         by = groups(pool, self.by)
         room = plan.room(self.cap, by)
         tried = draw(room, self.trials, run.rng("trials"), self.temperature)
-        weights = goal.weights(goal.holdout).to_numpy()
-        table = mixture_losses(self.proof, tried, by, plan, pool, goal, run.at("trials"), "regmix: trials")
-        losses = table @ (weights / weights.sum())
+        losses = goal_losses(self.proof, tried, by, plan, pool, goal, run.at("trials"), "regmix: trials")
         predict = surface.fit(tried, losses, self.regressor)
         fresh = draw(room, self.draws, run.rng("draws"), self.temperature)
         order = np.argsort(predict(fresh), kind="stable")
