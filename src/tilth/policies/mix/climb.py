@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 from pydantic import Field
 from scipy.stats import spearmanr
 
-from tilth.core import Goal, Groups, Plan, Policy, Pool, Proof, Room, Run, groups, mixture_losses
+from tilth.core import Goal, Groups, Plan, Policy, Pool, Proof, Room, Run, groups
 from tilth.core.errors import EmptyPlan
 from tilth.models import surface
 from tilth.models.domains import found
 from tilth.policies import _vectors
-from tilth.policies.mix._draw import draw
+from tilth.policies.mix._draw import draw, goal_losses
 from tilth.proofs.ngram import Ngram
 
 __all__ = ["Climb", "Search", "search"]
@@ -91,13 +91,12 @@ class Climb(Policy):
         by = groups(pool, self.by) if self.by else self.domains_of(plan, pool, run)
         used, dropped = self._good(plan, pool, by)
         room = used.room(self.cap, by)
-        weights = goal.weights(goal.holdout).to_numpy()
         sign = 1.0 if self.seek == "best" else -1.0
 
         def tried(shares: Floats, number: int) -> Floats:
             label = f"climb: trials, round {number + 1}"
-            losses = mixture_losses(self.proof, shares, by, used, pool, goal, run.at("round", number), label)
-            return np.asarray(sign * (losses @ (weights / weights.sum())))
+            here = run.at("round", number)
+            return np.asarray(sign * goal_losses(self.proof, shares, by, used, pool, goal, here, label))
 
         end = search(tried, room, self.trials, run, self.draws, self.keep, self.temperature, self.regressor)
         details = self._details(end, sign, by, room, plan, dropped)
