@@ -67,7 +67,7 @@ def test_online_policies_are_raced_where_the_proof_has_steps(tmp_path: Path) -> 
     assert {"dga", "rb"} <= set(found)
     assert found["dga"].describe() == Steered(policy="dga").describe()
     named = Contest(stepped, policies=["dga[eta=2]"])
-    plan = named._entry(named.candidates["dga[eta=2]"], "plan").make()
+    plan = named.entry(named.candidates["dga[eta=2]"], "plan").make()
     assert plan.steering is not None
     assert plan.steering.policy["eta"] == 2
     with pytest.raises(BadRecipe, match="use: steered, policy: dga"):
@@ -78,7 +78,7 @@ def test_what_comes_before_the_last_policy_is_shared_by_all(tmp_path: Path) -> N
     found = contest(tmp_path, policies=["temperature_mix[temperature=3]"])
     assert [p.name() for p in found.shared_policies] == ["keep"]
     short = found.build.start.sizes < 200
-    plans = [found._entry(p, "plan").make() for p in found.candidates.values()]
+    plans = [found.entry(p, "plan").make() for p in found.candidates.values()]
     assert (plans[0].repeats == found.build.plan.repeats).all()  # the recipe's own plan, when it takes part
     assert not plans[0].kept[short].any()
     assert "begin" in vars(found)  # made once for everyone, and on nobody's account

@@ -139,7 +139,8 @@ class Contest:
         """What the shared policies leave, whatever its size."""
         return self.build.revised(self.build.start, self.shared_policies, "plan")
 
-    def _entry(self, policy: Policy, place: str) -> Entry:
+    def entry(self, policy: Policy, place: str) -> Entry:
+        """A policy's place in the tournament; its plan lies in ``tournament/entries/`` under the entry's key."""
         build, prefix = self.build, self.shared_policies
         needs = {c.partition(".")[0] for p in (*prefix, policy) for c in p.needs} | {"tokens", "contamination"}
         key = digest(
@@ -186,8 +187,8 @@ class Contest:
         lacking = {label: why for label, policy in self.candidates.items() if (why := self._lacks(policy))}
         found = tournament(
             proof,
-            {label: self._entry(p, "plan") for label, p in self.candidates.items() if label not in lacking},
-            {name: self._entry(catalog.build(s), f"against {name}") for name, s in self.baselines.items()},
+            {label: self.entry(p, "plan") for label, p in self.candidates.items() if label not in lacking},
+            {name: self.entry(catalog.build(s), f"against {name}") for name, s in self.baselines.items()},
             self.build.pool,
             self.build.goal,
             folder,
