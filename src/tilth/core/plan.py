@@ -22,6 +22,7 @@ from tilth.core.limits import Limits, Room
 from tilth.core.method import digest
 from tilth.core.pool import Pool
 from tilth.core.run import Run
+from tilth.kernels.interleave import interleave
 
 __all__ = ["Decision", "Groups", "Plan", "Steering", "groups", "take_budget", "take_budgets"]
 
@@ -263,8 +264,9 @@ class Plan:
     def reading_order(self, run: Run) -> tuple[Ints, npt.NDArray[np.int32]]:
         """Row numbers in the order a model reads them, and which copy of the record each one is.
 
-        Phases in order; inside a phase ranked records by rank, the others shuffled by seed and id, copies
-        of a repeated record spread evenly over the phase, so that every window has the plan's mixture.
+        Phases in order. Inside a phase each source's records are shuffled by seed and id, all copies of a repeated
+        record in as many equal stretches, and the sources are read side by side: after any number of records each has
+        had its share to within a record. Ranked records keep the order of their ranks, one more such sequence.
 
         Raises:
             UsageError: when an online policy moves the shares: what is read then depends on the training.
@@ -277,13 +279,21 @@ class Plan:
         rows = np.flatnonzero(self.kept)
         times = self.repeats[rows]
         u = run.uniform(self.ids.take(pa.array(rows)), "order")
-        expanded = np.repeat(np.arange(rows.size), times)
-        copy = np.arange(expanded.size) - np.repeat(np.cumsum(times) - times, times)
-        position = (u[expanded] + copy) / times[expanded]
-        rank = self.rank[rows][expanded]
-        position = np.where(np.isnan(rank), position, rank)
-        order = np.lexsort((copy, u[expanded], position, self.phase[rows][expanded]))
-        return rows[expanded[order]], copy[order].astype(np.int32)
+        read = np.repeat(np.arange(rows.size), times)
+        copy = np.arange(read.size) - np.repeat(np.cumsum(times) - times, times)
+        rank, phase = self.rank[rows][read], self.phase[rows][read].astype(np.int64)
+        ranked = ~np.isnan(rank)
+        position = np.where(ranked, rank, (u[read] + copy) / times[read])
+        queue = np.where(ranked, len(self.sources.names), self.sources.index[rows][read])
+        order = np.lexsort((copy, u[read], position, queue, phase))
+        sizes = np.maximum(self.sizes[rows][read][order], 1)
+        queue = (phase * (len(self.sources.names) + 1) + queue)[order]
+        merged = []
+        for start, end in itertools.pairwise(np.append(_begins(phase[order]), order.size)):
+            bounds = np.append(_begins(queue[start:end]), end - start)
+            merged.append(start + interleave(sizes[start:end], bounds))
+        order = order[np.concatenate(merged)]
+        return rows[read[order]], copy[order].astype(np.int32)
 
     # ---- revising ----------------------------------------------------------------------------
 
@@ -643,3 +653,8 @@ def _water_fill(weights: Floats, room: Floats, amount: float) -> Floats:
         if not full.any():
             break
     return allot
+
+
+def _begins(values: Ints) -> Ints:
+    """Where a new value begins in an array of which equal values lie together."""
+    return np.flatnonzero(np.append(True, values[1:] != values[:-1])) if values.size else np.zeros(0, np.int64)
