@@ -1,0 +1,324 @@
+"""Stream: a plan as batches of token windows, the same whoever reads them, and resumed to the bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from tilth.core.errors import PoolCorrupt, UsageError
+from tilth.core.method import digest
+from tilth.core.plan import Plan
+from tilth.core.pool import Pool
+from tilth.core.run import Run
+from tilth.engine.local import Workers
+from tilth.engine.store import locked
+from tilth.engine.token_cache import TokenCache, discard, token_cache
+from tilth.kernels.windows import IGNORED, fill
+from tilth.models.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from torch.utils.data import IterableDataset
+
+__all__ = ["Packing", "Step", "Stream"]
+
+Ints = npt.NDArray[np.int64]
+Packing = Literal["chunk", "best_fit", "first_fit", "none"]
+BUFFER: Final = 8192  # readings that are packed together; the mixture moves no further than that
+ARRAYS: Final = ("begins", "places", "starts", "lengths", "order")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one rank reads at one step.
+
+    Attributes:
+        epoch, step: where the stream is, counted from 0.
+        input_ids: (windows, context) int64; the end token where it is filling.
+        labels: the same ids where they are learned, -100 elsewhere: in filling, in what a user says, and at a record's
+            first token, which nothing of it predicts. Not shifted: logits at one position predict the label of the next.
+        position_ids: counted from 0 in every record.
+        segment_ids: which record of its window a position belongs to; -1 is filling.
+        records: (pieces,) row number in the pool of every piece of a record, window after window.
+        windows: (pieces,) the window of each.
+    """
+
+    epoch: int
+    step: int
+    input_ids: Ints
+    labels: Ints
+    position_ids: Ints
+    segment_ids: Ints
+    records: Ints
+    windows: Ints
+
+    def model_inputs(self) -> dict[str, Ints]:
+        """What a model's forward pass takes."""
+        names = ("input_ids", "labels", "position_ids", "segment_ids")
+        return {name: getattr(self, name) for name in names}
+
+
+class Stream:
+    """Batches of a plan.
+
+    A function of plan, pool, tokenizer and settings alone: the records at a step are the same for any number of ranks
+    and of worker processes, and whether or not reading was broken off in between. Sources keep their shares at every
+    place (`Plan.reading_order`). Tokens and the order lie on disk, made once and mapped: opening a stream that was
+    opened before takes milliseconds, and memory does not grow with the pool.
+
+    Args:
+        plan: what is read. One that an online policy steers is refused; see `docs/online.md`.
+        pool: text or dialogues.
+        tokenizer: must have a token that ends a document.
+        batch: windows of a step, over all ranks.
+        context: tokens of a window.
+        packing: ``best_fit`` and ``first_fit`` put whole records side by side (longer ones are cut to pieces first),
+            ``chunk`` cuts the joined records every `context` tokens, ``none`` gives every record a window of its own
+            and cuts off what is longer. Dialogues are never cut between an assistant's words: a dialogue that is too
+            long loses whole turns from the first that does not fit.
+        across: whether records of a window may attend to each other: one position count, one segment.
+        epochs: how often the plan is read, each time in another order.
+        seed: of the order.
+        rank, world: which part of each step is read here; by default those of `torch.distributed` if it runs, else all.
+        cache: folder for tokens and order; a remote one such as ``s3://bucket/tokens`` is copied from.
+        workers: processes that encode what is not yet in the cache.
+        prefetch: steps prepared by a thread beforehand; 0 prepares them when asked for.
+
+    Attributes:
+        epoch, step: what is read next; `state_dict` holds both.
+        waited: seconds that iterating waited for steps being prepared.
+
+    Raises:
+        UsageError: when the plan is over another pool, or steered, or the ranks do not divide the batch.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        pool: Pool,
+        tokenizer: Tokenizer,
+        *,
+        batch: int = 8,
+        context: int = 1024,
+        packing: Packing = "best_fit",
+        across: bool = False,
+        epochs: int = 1,
+        seed: int = 0,
+        rank: int | None = None,
+        world: int | None = None,
+        cache: Path | str = "build/tokens",
+        workers: Workers | None = None,
+        prefetch: int = 2,
+    ) -> None:
+        if plan.pool != pool.fingerprint:
+            raise UsageError(f"The plan is over the pool {plan.pool}; this one is {pool.fingerprint}. Plan anew.")
+        if rank is None or world is None:
+            rank, world = _distributed()
+        if not (0 <= rank < world and batch % world == 0):
+            raise UsageError(f"Rank {rank} of {world} cannot have an equal part of {batch} windows a step.")
+        self.batch, self.context, self.epochs, self.across = batch, context, epochs, across
+        self.rank, self.world, self.prefetch = rank, world, prefetch
+        self.epoch = self.step = 0
+        self.waited = 0.0
+        self._made = (plan, pool, tokenizer, cache, workers)
+        self._told = {
+            "plan": plan.fingerprint,
+            "pool": pool.fingerprint,
+            "tokenizer": tokenizer.fingerprint,
+            "packing": packing,
+            "context": context,
+            "batch": batch,
+            "across": across,
+            "seed": seed,
+        }
+        self._open()
+
+    # ---- what it is --------------------------------------------------------------------------
+
+    @property
+    def steps(self) -> int:
+        """Steps of the epoch in hand."""
+        return -(-(self._index["begins"].size - 1) // self.batch)
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """Of the epoch in hand: readings, tokens, windows, the share of filling, and readings and tokens cut off."""
+        return dict(self._facts)
+
+    def __len__(self) -> int:
+        return self.steps
+
+    # ---- reading -----------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Step]:
+        """From where the stream is to its end. The state moves when a step is handed out."""
+        while self.epoch < self.epochs:
+            for step in self._ahead(range(self.step, self.steps)):
+                self._moved(step)
+                yield step
+            if self.step >= self.steps:
+                self._turn(self.epoch + 1)
+
+    def at(self, step: int) -> Step:
+        """One step of the epoch in hand."""
+        each = self.batch // self.world
+        first = min(step * self.batch + self.rank * each, self._index["begins"].size - 1)
+        last = min(first + each, self._index["begins"].size - 1)
+        begins = self._index["begins"]
+        some = slice(int(begins[first]), int(begins[last]))
+        starts, lengths = self._index["starts"][some], self._index["lengths"][some].astype(np.int64)
+        rows = np.repeat(np.arange(last - first), np.diff(begins[first : last + 1]))
+        places = self._index["order"][self._index["places"][some]]
+        try:
+            self._cache.check(starts, starts + lengths)
+        except PoolCorrupt as error:
+            self._mend(error)
+        out = np.empty((4, each, self.context), np.int64)
+        out[0], out[1], out[2], out[3] = self._cache.told["end"], IGNORED, 0, -1
+        learned = self._cache.learned if self._cache.learned is not None else np.zeros(0, np.uint8)
+        heads = starts == self._cache.offsets[places]
+        fill(self._cache.ids, learned, starts, lengths, rows, heads, self.across, out)
+        return Step(self.epoch, step, out[0], out[1], out[2], out[3], self._cache.rows[places], rows)
+
+    def loader(self, workers: int = 0, **options: Any) -> Iterator[Mapping[str, Any]]:
+        """The steps as tensors, by a DataLoader whose processes each prepare every so many steps.
+
+        The stream's state moves with what is handed out here, not with what the processes prepare beforehand.
+
+        Args:
+            options: of the DataLoader, such as `pin_memory` or `multiprocessing_context`.
+        """
+        from torch.utils.data import DataLoader
+
+        while self.epoch < self.epochs:
+            for told in DataLoader(self.dataset(), batch_size=None, num_workers=workers, **options):
+                self.epoch, self.step = told["epoch"], told["step"] + 1
+                yield told
+            self._turn(self.epoch + 1)
+
+    def dataset(self) -> IterableDataset[Any]:
+        """The rest of the epoch in hand as dictionaries of tensors, for a DataLoader with ``batch_size=None``."""
+        from tilth.engine.torch_stream import Steps
+
+        return Steps(self)
+
+    # ---- resuming ----------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is read next, and of what: under a kilobyte of plain data."""
+        return {**self._told, "epoch": self.epoch, "step": self.step}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where another stream was, of any number of ranks and workers.
+
+        Raises:
+            UsageError: when that one read something else; both are named.
+        """
+        for name, mine in self._told.items():
+            if state.get(name) != mine:
+                raise UsageError(
+                    f"The state is of a stream with {name} {state.get(name)!r}; this one has {mine!r}. Make the stream "
+                    f"as it was, or start anew without the state."
+                )
+        if state["epoch"] != self.epoch:
+            self._turn(int(state["epoch"]))
+        self.step = int(state["step"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For worker processes: paths instead of maps, and nothing of the plan; `_mend` is not for them."""
+        left = {"_made", "_index", "waited"}
+        return {name: value for name, value in vars(self).items() if name not in left}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state, _made=None, waited=0.0)
+        self._index = _opened(self._folder)
+
+    # ---- behind it ---------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        plan, pool, tokenizer, cache, workers = self._made
+        rows = np.flatnonzero(plan.kept).astype(np.int64)
+        self._cache: TokenCache = token_cache(cache, pool, rows, tokenizer, workers or Workers(1, Run().progress))
+        self._turn(self.epoch, self.step)
+
+    def _turn(self, epoch: int, step: int = 0) -> None:
+        """To another epoch; its index is made if it is not there."""
+        self.epoch, self.step = epoch, step
+        if epoch >= self.epochs:
+            return
+        self._folder = self._cache.folder / f"order-{digest([self._told, epoch])}"
+        if not (self._folder / "facts.json").exists():
+            with locked(self._folder, wait=float("inf")):
+                if not (self._folder / "facts.json").exists():
+                    if self._made is None:
+                        raise UsageError("A worker process reads one epoch; make a loader for each.")
+                    plan, seed = self._made[0], self._told["seed"]
+                    self._facts = index(plan, self._cache, self._folder, self._told, Run(seed=seed).at("stream", epoch))
+        self._facts = json.loads((self._folder / "facts.json").read_text())
+        self._index = _opened(self._folder)
+
+    def _moved(self, step: Step) -> None:
+        self.epoch, self.step = step.epoch, step.step + 1
+
+    def _ahead(self, steps: range) -> Iterator[Step]:
+        """The steps, prepared by a thread as far ahead as `prefetch` says."""
+        if self.prefetch <= 0:
+            yield from map(self.at, steps)
+            return
+        ready: queue.Queue[Step | BaseException | None] = queue.Queue(self.prefetch)
+        stop = threading.Event()
+
+        def put(item: Step | BaseException | None) -> None:
+            while not stop.is_set():
+                try:
+                    return ready.put(item, timeout=0.1)
+                except queue.Full:
+                    continue
+
+        def work() -> None:
+            try:
+                for step in steps:
+                    if stop.is_set():
+                        return
+                    put(self.at(step))
+                put(None)
+            except BaseException as error:  # raised again where the step is asked for
+                put(error)
+
+        threading.Thread(target=work, daemon=True).start()
+        try:
+            while True:
+                began = time.perf_counter()
+                item = ready.get()
+                self.waited += time.perf_counter() - began
+                if item is None:
+                    return
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            stop.set()
+
+    def _mend(self, error: PoolCorrupt) -> None:
+        """Make a broken cache anew and go on; the same tokens come out."""
+        if self._made is None:
+            discard(self._cache)
+            raise error
+        warnings.warn(f"{error} Making it anew.", stacklevel=2)
+        _, pool, tokenizer, cache, workers = self._made
+        discard(self._cache)
+        self._cache = token_cache(cache, pool, self._cache.rows.copy(), tokenizer, workers or Workers(1, Run().progress))
+
+
+def _opened(folder: Path) -> dict[str, npt.NDArray[Any]]:
+    return {name: cast(npt.NDArray[Any], np.load(folder / f"{name}.npy", mmap_mode="r")) for name in ARRAYS}
