@@ -9,13 +9,18 @@ from hypothesis import strategies as st
 
 from tilth.models.batches import (
     IGNORED,
+    STRETCH,
+    Packing,
     joined,
     padded,
     reading_order,
     windows,
-    windows_of_whole,
+    windows_of_documents,
+    windows_of_rounds,
     windows_to_score,
 )
+
+PACKINGS: tuple[Packing, ...] = ("next_fit", "best_fit", "first_fit")
 
 
 def texts(lengths: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -80,16 +85,116 @@ def test_windows_hold_every_token_once_after_the_right_one(lengths: list[int], c
         assert cut.targets.ravel()[:m].tolist() == expected_out[:m]
 
 
-def test_whole_records_are_never_cut() -> None:
+def test_whole_dialogues_lie_side_by_side_in_their_order() -> None:
     offsets, ids = texts([3, 4, 2, 5, 1])
-    learned = ids % 2 == 0
-    made = windows_of_whole(offsets, ids, learned, np.array([4, 0, 3, 2, 0]), 6, end=0)
+    learned = np.isin(ids, [3, 5, 7, 9, 14, 15])
+    made, left_out = windows_of_rounds(offsets, ids, learned, np.array([4, 0, 3, 2, 0]), 6, end=0)
     assert made.records.tolist() == [[4, 0, 0, 0, -1, -1], [3, 3, 3, 3, 3, -1], [2, 2, 0, 0, 0, -1]]
     assert made.inputs[0].tolist() == [0, 0, 1, 2, 0, 0]
-    assert made.targets[0].tolist() == [IGNORED, IGNORED, 2, IGNORED, IGNORED, IGNORED]
+    assert made.targets[0].tolist() == [15, IGNORED, IGNORED, 3, IGNORED, IGNORED]
     assert made.documents[2].tolist() == [3, 3, 4, 4, 4, -1]
-    with pytest.raises(ValueError, match="5 tokens does not fit a window of 4"):
-        windows_of_whole(offsets, ids, learned, np.arange(5), 4, end=0)
+    assert left_out.size == 0
+
+
+def test_a_dialogue_longer_than_a_window_is_cut_between_rounds() -> None:
+    offsets, ids = texts([9, 4, 6])
+    learned = np.isin(
+        ids, [2, 3, 6, 8, 12, 16, 17, 18, 19]
+    )  # rounds of 3, 3 and 2, 1 left over; of 3, 1 left over; of 6
+    made, left_out = windows_of_rounds(offsets, ids, learned, np.array([0, 1, 2]), 5, end=0)
+    assert made.targets.tolist() == [
+        [IGNORED, 2, 3, IGNORED, IGNORED],
+        [IGNORED, IGNORED, 6, IGNORED, 8],
+        [IGNORED, IGNORED, 12, IGNORED, IGNORED],
+    ]
+    assert made.inputs.tolist() == [[0, 1, 2, 0, 0], [0, 4, 5, 6, 7], [0, 10, 11, 0, 0]]
+    assert made.documents.tolist() == [[0, 0, 0, -1, -1], [1, 1, 1, 1, 1], [2, 2, 2, -1, -1]]
+    assert made.records[:, 0].tolist() == [0, 0, 1]
+    assert left_out.tolist() == [2], "its one round has 6 tokens"
+    assert made.padding == pytest.approx(4 / 15)
+
+
+# a dialogue: rounds of a question and an answer of so many tokens each, and a question without an answer
+dialogue = st.tuples(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), max_size=4), st.integers(0, 3))
+
+
+@given(st.lists(dialogue, min_size=1, max_size=12), st.integers(4, 12), st.sampled_from(PACKINGS), st.integers(0, 3))
+@settings(max_examples=150, deadline=None)
+def test_no_answer_is_split_and_the_mask_is_kept(
+    talks: list[tuple[list[tuple[int, int]], int]], context: int, packing: Packing, seed: int
+) -> None:
+    marks = [[k for q, a in rounds for k in [0] * q + [1] * a] + [0] * rest for rounds, rest in talks]
+    offsets, ids = texts([len(m) for m in marks])
+    learned = np.array([k for m in marks for k in m], np.bool_)
+    order = rng(seed).integers(0, len(talks), 2 * len(talks))
+    made, left_out = windows_of_rounds(offsets, ids, learned, order, context, 0, packing=packing, rng=rng(seed))
+    too_long = {i for i, (rounds, _) in enumerate(talks) if any(q + a > context for q, a in rounds)}
+    assert left_out.tolist() == sorted(too_long & set(order.tolist()))
+    expected = [ids[offsets[i] : offsets[i + 1]][np.array(marks[i], np.bool_)] for i in order if i not in too_long]
+    real = made.targets != IGNORED
+    assert sorted(made.targets[real].tolist()) == sorted(t for row in expected for t in row.tolist())
+    where: dict[int, list[tuple[int, int]]] = {}  # of each id learned, its windows and columns
+    for row, column in zip(*np.nonzero(real), strict=True):
+        where.setdefault(int(made.targets[row, column]), []).append((int(row), int(column)))
+    for i in set(order.tolist()) - too_long:
+        at, used = int(offsets[i]), 0
+        for q, a in talks[i][0]:
+            for row, column in where[at + q + 1]:  # the whole answer, its question before it
+                assert made.targets[row, column : column + a].tolist() == list(range(at + q + 1, at + q + a + 1))
+                assert made.inputs[row, column - q + 1 : column + 1].tolist() == list(range(at + 1, at + q + 1))
+                assert len(set(made.documents[row, column - q : column + a].tolist())) == 1
+            at, used = at + q + a, used + q + a
+        if 0 < used <= context:
+            assert np.unique(made.documents[made.records == i]).size == (order == i).sum(), "cut without need"
+
+
+@given(
+    st.lists(st.integers(0, 20), min_size=1, max_size=14),
+    st.integers(1, 9),
+    st.sampled_from(PACKINGS),
+    st.integers(0, 3),
+    st.one_of(st.none(), st.integers(1, 80)),
+)
+@settings(max_examples=150, deadline=None)
+def test_documents_are_cut_only_where_they_must_be(
+    lengths: list[int], context: int, packing: Packing, seed: int, tokens: int | None
+) -> None:
+    offsets, ids = texts(lengths)
+    order = rng(seed).permutation(len(lengths))
+    made = windows_of_documents(offsets, ids, order, context, 0, packing=packing, rng=rng(seed), tokens=tokens)
+    chunks = windows(offsets, ids, order, context, 0, tokens)
+    real, same = made.documents >= 0, chunks.documents >= 0
+    assert sorted(made.targets[real].tolist()) == sorted(chunks.targets[same].tolist())
+    assert sorted(zip(made.inputs[real], made.targets[real], strict=True)) == sorted(
+        zip(chunks.inputs[same], chunks.targets[same], strict=True)
+    )
+    rows, _ = np.nonzero(real)
+    for place in np.unique(made.documents[real]):
+        size = int((made.documents == place).sum())
+        assert len(set(rows[made.documents[real] == place].tolist())) == -(-size // context)
+        assert (made.records[made.documents == place] == order[place]).all()
+    again = windows_of_documents(offsets, ids, order, context, 0, packing=packing, rng=rng(seed), tokens=tokens)
+    assert np.array_equal(made.inputs, again.inputs)
+
+
+def test_packing_fills_windows_and_keeps_time_and_mixture() -> None:
+    """Best fit wastes little, keeps stages and rough order, and does not sort windows by length."""
+    sizes = np.clip(rng().lognormal(3.6, 0.9, 6000), 2, 400).astype(np.int64)
+    offsets, ids = texts(sizes.tolist())
+    order, stage = np.arange(6000), np.repeat([0, 1], 3000)
+    kept = windows_of_documents(offsets, ids, order, 128, 0, packing="next_fit")
+    for packing in ("best_fit", "first_fit"):
+        made = windows_of_documents(offsets, ids, order, 128, 0, packing=packing, rng=rng(1), stage=stage)
+        assert made.padding <= 0.02 < 0.1 < kept.padding
+        row = np.nonzero(made.documents >= 0)[0]
+        place = made.documents[made.documents >= 0]
+        assert row[place < 3000].max() < row[place >= 3000].min(), "a window of the second stage came too early"
+        due = np.cumsum(sizes + 1)[place] / 128  # the window it would lie in if there were no filling
+        assert np.abs(row - due).max() < 1.1 * STRETCH + 20
+        count = np.array([np.unique(d[d >= 0]).size for d in made.documents])
+        assert abs(np.corrcoef(count[: len(made) // 2], np.arange(len(made) // 2))[0, 1]) < 0.1
+    with pytest.raises(ValueError, match="give an rng"):
+        windows_of_documents(offsets, ids, order, 128, 0)
 
 
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=12), st.integers(1, 8))

@@ -9,14 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Windows", "joined", "padded", "reading_order", "windows", "windows_of_whole", "windows_to_score"]
+from tilth.kernels.packing import best_fit_decreasing, cut, cut_between, first_fit_decreasing, next_fit, shuffled
+from tilth.kernels.packing import starts as starts_of
+
+__all__ = [
+    "Packing",
+    "Windows",
+    "joined",
+    "padded",
+    "reading_order",
+    "rows_of",
+    "windows",
+    "windows_of_documents",
+    "windows_of_rounds",
+    "windows_to_score",
+]
 
 Ints = npt.NDArray[np.int64]
+Packing = Literal["next_fit", "best_fit", "first_fit"]
 IGNORED = -1
+STRETCH = 128
+"""Windows packed at once where the order is roughly kept; on dialogues all at once would save 1 place in 50 at most."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +61,11 @@ class Windows:
     def tokens(self) -> Ints:
         """How many tokens are predicted in each window."""
         return np.asarray((self.targets != IGNORED).sum(1), np.int64)
+
+    @property
+    def padding(self) -> float:
+        """The share of positions that are filling; 0 where there is no window."""
+        return float((self.documents < 0).mean()) if self.documents.size else 0.0
 
     @property
     def records(self) -> Ints:
@@ -133,28 +157,81 @@ def joined(parts: Sequence[Windows]) -> Windows:
     )
 
 
-def windows_of_whole(
+def windows_of_documents(
+    offsets: Ints,
+    ids: npt.NDArray[np.uint32],
+    order: Ints,
+    context: int,
+    end: int,
+    *,
+    packing: Packing = "best_fit",
+    rng: np.random.Generator | None = None,
+    stage: npt.ArrayLike | None = None,
+    tokens: int | None = None,
+) -> Windows:
+    """Documents side by side, cut only where one is longer than a window, and then every `context` tokens.
+
+    The tokens are those of `windows`: every document's own and its end. A later piece is predicted from the token
+    before it on.
+
+    Args:
+        packing, rng, stage: see `rows_of`; `stage` is of each place of the order.
+        tokens: read at most this many, ends of documents counted; the last document is cut there.
+    """
+    lengths = np.diff(offsets)[order] + 1
+    if tokens is not None:
+        before = np.cumsum(lengths) - lengths
+        lengths = np.minimum(lengths, tokens - before)[before < tokens]
+        order = order[: lengths.size]
+    ended = np.full(ids.size + offsets.size - 1, end, ids.dtype)
+    ended[np.arange(ids.size) + np.repeat(np.arange(offsets.size - 1), np.diff(offsets))] = ids
+    first = (offsets[:-1] + np.arange(offsets.size - 1))[order]  # where each place's document begins among `ended`
+    piece = cut(lengths, context)
+    row = rows_of(piece.length, context, packing, rng, None if stage is None else np.asarray(stage)[piece.owner])
+    starts = first[piece.owner] + piece.start
+    placed = _Pieces(piece.owner, first[piece.owner], starts, starts + piece.length, row)
+    return _placed(ended, np.ones(ended.size, np.bool_), np.asarray(order, np.int64), placed, context, end)
+
+
+def windows_of_rounds(
     offsets: Ints,
     ids: npt.NDArray[np.uint32],
     learned: npt.NDArray[np.bool_],
     order: Ints,
     context: int,
     end: int,
-) -> Windows:
-    """Whole records in windows, never cut: a record that does not fit the rest of a window begins the next one.
+    *,
+    packing: Packing = "next_fit",
+    rng: np.random.Generator | None = None,
+    stage: npt.ArrayLike | None = None,
+) -> tuple[Windows, Ints]:
+    """Dialogues side by side, whole; one that is longer than a window is cut between its rounds.
+
+    A round goes up to the end of a stretch of learned tokens, an answer; so no answer is cut, and none is parted from
+    the question before it. A later piece begins as a dialogue does and does not see the rounds before it. What follows
+    the last answer teaches nothing and is left away.
 
     Args:
         learned: which ids are learned, aligned with `ids`: a target elsewhere is `IGNORED`.
+        packing, rng, stage: see `rows_of`; `stage` is of each place of the order.
 
-    Raises:
-        ValueError: when a record of the order is longer than `context`; leave it out or shorten it by whole turns.
+    Returns:
+        The windows, whose documents are numbered by pieces, and the records of the order that are left out, ascending,
+        because one of their rounds is longer than a window.
     """
-    lengths = np.diff(offsets)[order]
-    if lengths.size and int(lengths.max()) > context:
-        raise ValueError(f"a record of {int(lengths.max())} tokens does not fit a window of {context}")
-    places = np.arange(len(order))
-    begins = offsets[:-1][order]
-    return _placed(ids, learned, np.asarray(order, np.int64), (places, begins, begins, begins + lengths), context, end)
+    ends = np.flatnonzero(learned & ~np.append(learned[1:], False)) + 1
+    bounds = np.union1d(offsets, ends)  # a record's end parts two answers that lie side by side
+    sizes = np.diff(bounds)
+    sizes[~np.append(learned, False)[bounds[1:] - 1]] = 0
+    units = np.searchsorted(bounds, offsets)
+    counts = np.diff(units)[order]
+    unit = np.repeat(units[:-1][order] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+    piece, out = cut_between(np.concatenate([[0], np.cumsum(counts)]), sizes[unit], context)
+    row = rows_of(piece.length, context, packing, rng, None if stage is None else np.asarray(stage)[piece.owner])
+    record = np.asarray(order, np.int64)[piece.owner]
+    starts = offsets[:-1][record] + piece.start
+    placed = _Pieces(np.arange(record.size), starts, starts, starts + piece.length, row)
+    return _placed(ids, learned, record, placed, context, end), np.unique(np.asarray(order, np.int64)[out])
 
 
 def windows_to_score(
@@ -162,55 +239,96 @@ def windows_to_score(
 ) -> Windows:
     """Every record once, each at the start of its own stretch; those longer than `context` are cut into pieces.
 
-    A later piece is predicted from the token before it on. Nothing predicts the end of a record. Pieces of like length
-    lie together, so that windows are full.
+    A later piece is predicted from the token before it on. Nothing predicts the end of a record. Pieces are packed by
+    best fit, longest first, so that windows are full.
 
     Args:
         scored: which ids count, aligned with `ids`; all when None.
     """
-    lengths = np.diff(offsets)
-    pieces = -(-lengths // context)
-    record = np.repeat(np.arange(lengths.size), pieces)
-    number = np.arange(record.size) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-    starts = offsets[:-1][record] + number * context
-    stops = np.minimum(starts + context, offsets[1:][record])
-    order = np.argsort(starts - stops, kind="stable")
-    chosen = (record[order], offsets[:-1][record[order]], starts[order], stops[order])
+    piece = cut(np.diff(offsets), context)
+    begins = offsets[:-1][piece.owner]
+    starts = begins + piece.start
+    row = best_fit_decreasing(piece.length, context)
+    placed = _Pieces(piece.owner, begins, starts, starts + piece.length, row)
     learned = np.ones(ids.size, np.bool_) if scored is None else scored
-    return _placed(ids, learned, np.arange(lengths.size), chosen, context, end)
+    return _placed(ids, learned, np.arange(offsets.size - 1), placed, context, end)
+
+
+def rows_of(
+    lengths: Ints,
+    context: int,
+    packing: Packing,
+    rng: np.random.Generator | None = None,
+    stage: npt.ArrayLike | None = None,
+) -> Ints:
+    """The window of each piece, given in reading order, (n,).
+
+    ``next_fit`` keeps the order and fills least. The other two fill windows of pieces that are read at about the same
+    time: the order is taken in stretches of about `STRETCH` windows, each is packed by itself, and its windows come in
+    random order, or the longest pieces would be read first. So copies of a record stay apart, and no piece is read
+    further than a stretch from its place.
+
+    Args:
+        packing: ``next_fit``, ``best_fit`` or ``first_fit``; see `kernels.packing`.
+        rng: where the order of the windows is drawn; ``next_fit`` draws nothing.
+        stage: of each piece; stretches end where it changes, so that no window of one lies in another.
+
+    Raises:
+        ValueError: when a piece is longer than `context`, or nothing is given to draw from.
+    """
+    if packing == "next_fit":
+        return next_fit(lengths, context)
+    if rng is None:
+        raise ValueError(f"{packing} reads windows in random order; give an rng, or pack by next_fit")
+    packer = best_fit_decreasing if packing == "best_fit" else first_fit_decreasing
+    stages = np.zeros(lengths.size, np.int64) if stage is None else np.asarray(stage)
+    ends = [0, *(np.flatnonzero(stages[1:] != stages[:-1]) + 1).tolist(), lengths.size]
+    rows, done = np.empty(lengths.size, np.int64), 0
+    for first, last in pairwise(ends):
+        reach = np.cumsum(lengths[first:last])
+        total = int(reach[-1]) if reach.size else 0
+        parts = max(1, round(total / (STRETCH * context)))
+        inner = np.searchsorted(reach, total * np.arange(1, parts) / parts).tolist()
+        for a, b in pairwise([0, *inner, last - first]):
+            some = slice(first + a, first + b)
+            rows[some] = shuffled(packer(lengths[some], context), rng) + done
+            done = int(rows[some].max(initial=done - 1)) + 1
+    return rows
+
+
+class _Pieces(NamedTuple):
+    """Pieces of records: their document's number, where it begins, where they start and stop in `ids`, their window."""
+
+    document: Ints
+    begins: Ints
+    start: Ints
+    stop: Ints
+    row: Ints
 
 
 def _placed(
     ids: npt.NDArray[np.uint32],
     learned: npt.NDArray[np.bool_],
     order: Ints,
-    pieces: tuple[Ints, Ints, Ints, Ints],
+    pieces: _Pieces,
     context: int,
     end: int,
 ) -> Windows:
-    """Pieces of records side by side: each is (place in the order, where its record begins, start, stop in `ids`)."""
-    place, origin, starts, stops = pieces
-    row = np.zeros(len(place), np.int64)
-    column = np.zeros(len(place), np.int64)
-    at, used = 0, 0
-    for k, length in enumerate((stops - starts).tolist()):
-        if used + length > context:
-            at, used = at + 1, 0
-        row[k], column[k] = at, used
-        used += length
-    lengths = stops - starts
-    piece = np.repeat(np.arange(len(place)), lengths)
+    """Pieces side by side in their windows, in the order given."""
+    lengths = pieces.stop - pieces.start
+    column = starts_of(lengths, pieces.row)
+    piece = np.repeat(np.arange(lengths.size), lengths)
     within = np.arange(piece.size) - (np.cumsum(lengths) - lengths)[piece]
-    source = starts[piece] + within
-    rows = int(at + 1) if piece.size else 0
-    cell = (row[piece], column[piece] + within)
-    inputs = np.full((rows, context), end, np.int32)
-    targets = np.full((rows, context), IGNORED, np.int32)
-    documents = np.full((rows, context), -1, np.int32)
-    first = source == origin[piece]
+    source = pieces.start[piece] + within
+    shape = (int(pieces.row.max(initial=-1)) + 1 if piece.size else 0, context)
+    cell = (pieces.row[piece], column[piece] + within)
+    inputs = np.full(shape, end, np.int32)
+    targets = np.full(shape, IGNORED, np.int32)
+    documents = np.full(shape, -1, np.int32)
+    first = source == pieces.begins[piece]
     inputs[cell] = np.where(first, end, ids[np.maximum(source - 1, 0)])
     targets[cell] = np.where(learned[source], ids[source].astype(np.int32), IGNORED)
-    documents[cell] = place[piece]
+    documents[cell] = pieces.document[piece]
     return Windows(inputs, targets, documents, order)
 
 

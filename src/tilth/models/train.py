@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -48,11 +48,13 @@ class Trained:
         losses: (steps,) mean training loss of each step, in nats per learned token (or per example).
         tokens: (steps,) tokens (or examples) learned from up to the end of each step.
         curve: the holdout's losses on the way, where they were measured.
+        left_out: which records of the order were not read, because they fit no window and may not be cut.
     """
 
     losses: Floats
     tokens: npt.NDArray[np.int64]
     curve: Curve | None = None
+    left_out: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def descend(

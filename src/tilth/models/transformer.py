@@ -138,15 +138,16 @@ class Decoder(nn.Module):
 
         Args:
             tokens: (B, T) ids.
-            documents: (B, T) numbers; positions with different numbers do not attend to one another.
+            documents: (B, T) numbers; positions with different numbers do not attend to one another, and each stretch
+                of one number has positions of its own, so a document is read as if it were alone.
             real: (B, T) False where a sequence is filled up; what is real does not attend there.
 
         Returns:
             (B, T, D).
         """
         mask = attention_mask(tokens.shape, documents, real, self.config.causal)
-        turn = rotations(torch.arange(tokens.shape[1], device=tokens.device), self.config)
-        return self._hidden(self.embedding(tokens), turn, mask, None)
+        at = torch.arange(tokens.shape[1], device=tokens.device) if documents is None else positions(documents)
+        return self._hidden(self.embedding(tokens), rotations(at, self.config), mask, None)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., D) hidden states to (..., V) scores of the next token."""
@@ -209,6 +210,21 @@ def build(config: Config, rng: torch.Generator) -> Decoder:
 def norm(x: Tensor) -> Tensor:
     """Each position scaled to a root mean square of 1; there is no gain to learn."""
     return F.rms_norm(x, (x.shape[-1],))
+
+
+def positions(documents: Tensor) -> Tensor:
+    """How many positions back each position's document began in its window, both (B, T).
+
+    Rotary positions are relative, so in exact numbers it makes no difference; but an angle of position 1000 is rounded
+    a thousand times as coarsely as one of position 1, and packed documents then score otherwise than alone.
+
+    >>> positions(torch.tensor([[4, 4, 4, 5, 7, 7]])).tolist()
+    [[0, 1, 2, 0, 0, 1]]
+    """
+    at = torch.arange(documents.shape[1], device=documents.device)
+    same = documents[:, 1:] == documents[:, :-1]
+    begins = torch.cat([torch.zeros_like(documents[:, :1]), at[1:].masked_fill(same, 0)], 1)
+    return at - begins.cummax(1).values
 
 
 def rotations(positions: Tensor, config: Config) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ document, `end`, is 0 as in `Tokenizer.train`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tilth.models.batches import Windows, by_length, padded, windows_of_whole
+from tilth.models.batches import Packing, Windows, by_length, padded, windows_of_rounds
 from tilth.models.dialogues import Dialogues
 from tilth.models.feeds import Batch, Fixed
 from tilth.models.losses import distillation_losses, dpo_losses, info_nce_losses
@@ -53,21 +53,34 @@ Texts = tuple[Ints, npt.NDArray[np.uint32]]
 
 
 def train_sft(
-    model: Decoder, talks: Dialogues, order: Ints, options: Options, *, end: int = 0, **hooks: Any
+    model: Decoder,
+    talks: Dialogues,
+    order: Ints,
+    options: Options,
+    *,
+    end: int = 0,
+    packing: Packing = "next_fit",
+    rng: np.random.Generator | None = None,
+    stage: npt.ArrayLike | None = None,
+    **hooks: Any,
 ) -> Trained:
-    """Supervised tuning: only the assistant's tokens are learned, and no dialogue is cut.
+    """Supervised tuning: only the assistant's tokens are learned, and no answer is cut.
 
-    Whole dialogues share windows of the model's context without seeing one another; ``options.batch`` counts windows.
-    Dialogues with nothing to learn are passed over.
+    Dialogues share windows of the model's context without seeing one another; ``options.batch`` counts windows. One
+    that is longer than a window is cut between its rounds, and `Trained.left_out` names those with a round that fits
+    no window. Dialogues with nothing to learn are passed over.
 
     Args:
-        talks: from `encode_dialogues` with ``context=model.config.context`` and ``end``.
+        talks: from `encode_dialogues` with ``end``.
+        packing, rng: ``next_fit`` reads in the order given, ``best_fit`` in fewer windows; see `batches.rows_of`.
+        stage: of each place of the order; no window holds two of them unless they are packed by ``next_fit``.
         hooks: those of `train.train_lm`.
     """
     device = model.embedding.weight.device
-    some = order[np.diff(talks.offsets)[order] > 0]
-    packed = windows_of_whole(talks.offsets, talks.ids, talks.learned, some, model.config.context, end)
-    return train_lm(model, Fixed(packed, options.batch, str(device)), options, **hooks)
+    packed, left_out = windows_of_rounds(
+        talks.offsets, talks.ids, talks.learned, order, model.config.context, end, packing=packing, rng=rng, stage=stage
+    )
+    return replace(train_lm(model, Fixed(packed, options.batch, str(device)), options, **hooks), left_out=left_out)
 
 
 def answer_log_probs(model: Decoder, talks: Dialogues, rows: Ints, *, end: int = 0) -> Tensor:
