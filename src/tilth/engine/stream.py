@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
+import contextlib
 import queue
+import sys
 import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from tilth.core.pool import Pool
 from tilth.core.run import Run
 from tilth.engine.local import Workers
 from tilth.engine.store import locked
+from tilth.engine.stream_index import index, opened
 from tilth.engine.token_cache import TokenCache, discard, token_cache
 from tilth.kernels.windows import IGNORED, fill
 from tilth.models.tokenizer import Tokenizer
@@ -33,9 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Packing", "Step", "Stream"]
 
 Ints = npt.NDArray[np.int64]
+_Made = tuple[Plan, Pool, Tokenizer, Path | str, Workers]
 Packing = Literal["chunk", "best_fit", "first_fit", "none"]
-BUFFER: Final = 8192  # readings that are packed together; the mixture moves no further than that
-ARRAYS: Final = ("begins", "places", "starts", "lengths", "order")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Step:
         epoch, step: where the stream is, counted from 0.
         input_ids: (windows, context) int64; the end token where it is filling.
         labels: the same ids where they are learned, -100 elsewhere: in filling, in what a user says, and at a record's
-            first token, which nothing of it predicts. Not shifted: logits at one position predict the label of the next.
+            first token, which nothing of it predicts. Not shifted: logits at a position predict the next one's label.
         position_ids: counted from 0 in every record.
         segment_ids: which record of its window a position belongs to; -1 is filling.
         records: (pieces,) row number in the pool of every piece of a record, window after window.
@@ -130,8 +130,8 @@ class Stream:
         self.rank, self.world, self.prefetch = rank, world, prefetch
         self.epoch = self.step = 0
         self.waited = 0.0
-        self._made = (plan, pool, tokenizer, cache, workers)
-        self._told = {
+        self._made: _Made | None = (plan, pool, tokenizer, cache, workers or Workers(1, Run().progress))
+        self._told: dict[str, Any] = {
             "plan": plan.fingerprint,
             "pool": pool.fingerprint,
             "tokenizer": tokenizer.fingerprint,
@@ -178,7 +178,7 @@ class Stream:
         some = slice(int(begins[first]), int(begins[last]))
         starts, lengths = self._index["starts"][some], self._index["lengths"][some].astype(np.int64)
         rows = np.repeat(np.arange(last - first), np.diff(begins[first : last + 1]))
-        places = self._index["order"][self._index["places"][some]]
+        places = self._index["places"][some]
         try:
             self._cache.check(starts, starts + lengths)
         except PoolCorrupt as error:
@@ -241,14 +241,15 @@ class Stream:
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         vars(self).update(state, _made=None, waited=0.0)
-        self._index = _opened(self._folder)
+        self._index, _ = opened(self._folder)
 
     # ---- behind it ---------------------------------------------------------------------------
 
     def _open(self) -> None:
+        assert self._made is not None
         plan, pool, tokenizer, cache, workers = self._made
         rows = np.flatnonzero(plan.kept).astype(np.int64)
-        self._cache: TokenCache = token_cache(cache, pool, rows, tokenizer, workers or Workers(1, Run().progress))
+        self._cache: TokenCache = token_cache(cache, pool, rows, tokenizer, workers)
         self._turn(self.epoch, self.step)
 
     def _turn(self, epoch: int, step: int = 0) -> None:
@@ -256,16 +257,12 @@ class Stream:
         self.epoch, self.step = epoch, step
         if epoch >= self.epochs:
             return
-        self._folder = self._cache.folder / f"order-{digest([self._told, epoch])}"
-        if not (self._folder / "facts.json").exists():
-            with locked(self._folder, wait=float("inf")):
-                if not (self._folder / "facts.json").exists():
-                    if self._made is None:
-                        raise UsageError("A worker process reads one epoch; make a loader for each.")
-                    plan, seed = self._made[0], self._told["seed"]
-                    self._facts = index(plan, self._cache, self._folder, self._told, Run(seed=seed).at("stream", epoch))
-        self._facts = json.loads((self._folder / "facts.json").read_text())
-        self._index = _opened(self._folder)
+        told = {name: value for name, value in self._told.items() if name not in ("batch", "across")}
+        self._folder = self._cache.folder / f"order-{digest([told, epoch])}"
+        with locked(self._folder, wait=float("inf")):
+            if self._made is not None and not (self._folder / "facts.json").exists():
+                index(self._made[0], self._cache, self._folder, told, Run(seed=told["seed"]).at("stream", epoch))
+        self._index, self._facts = opened(self._folder)
 
     def _moved(self, step: Step) -> None:
         self.epoch, self.step = step.epoch, step.step + 1
@@ -280,10 +277,9 @@ class Stream:
 
         def put(item: Step | BaseException | None) -> None:
             while not stop.is_set():
-                try:
-                    return ready.put(item, timeout=0.1)
-                except queue.Full:
-                    continue
+                with contextlib.suppress(queue.Full):
+                    ready.put(item, timeout=0.1)
+                    break
 
         def work() -> None:
             try:
@@ -317,8 +313,14 @@ class Stream:
         warnings.warn(f"{error} Making it anew.", stacklevel=2)
         _, pool, tokenizer, cache, workers = self._made
         discard(self._cache)
-        self._cache = token_cache(cache, pool, self._cache.rows.copy(), tokenizer, workers or Workers(1, Run().progress))
+        self._cache = token_cache(
+            cache, pool, self._cache.rows.copy(), tokenizer, workers or Workers(1, Run().progress)
+        )
 
 
-def _opened(folder: Path) -> dict[str, npt.NDArray[Any]]:
-    return {name: cast(npt.NDArray[Any], np.load(folder / f"{name}.npy", mmap_mode="r")) for name in ARRAYS}
+def _distributed() -> tuple[int, int]:
+    """Rank and number of processes of `torch.distributed`, if it runs."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

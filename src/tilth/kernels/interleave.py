@@ -29,7 +29,8 @@ def interleave(sizes: npt.ArrayLike, bounds: npt.ArrayLike) -> Ints:
     >>> interleave([1] * 6, [0, 4, 6]).tolist()
     [0, 4, 1, 2, 5, 3]
     """
-    return _interleaved(np.asarray(sizes, np.int64), np.asarray(bounds, np.int64))
+    out: Ints = _interleaved(np.asarray(sizes, np.int64), np.asarray(bounds, np.int64))
+    return out
 
 
 @numba.njit(cache=True, nogil=True)
