@@ -101,9 +101,8 @@ def test_one_sequence_for_all_ranks_workers_and_interruptions(cache: Path, packi
 
 def joined(ranks: tuple[Step, ...]) -> Step:
     """The parts of one step as the whole."""
-    each = {
-        k: np.concatenate([getattr(step, k) for step in ranks]) for k in vars(ranks[0]) if k not in ("epoch", "step")
-    }
+    names = ("input_ids", "labels", "position_ids", "segment_ids", "records", "windows")
+    each: dict[str, Any] = {name: np.concatenate([getattr(step, name) for step in ranks]) for name in names}
     return Step(ranks[0].epoch, ranks[0].step, **each)
 
 
@@ -290,3 +289,42 @@ def test_what_cannot_be_streamed_is_refused(cache: Path) -> None:
         stream(cache, Plan.everything(pool, Budget(1, "records")), pool)
     with pytest.raises(UsageError, match="equal part"):
         stream(cache, rank=0, world=5)
+
+
+def test_shares_may_move_between_steps_and_are_resumed_and_replayed_to_the_bit(cache: Path) -> None:
+    from tilth.models.steer import Steer
+
+    def made(**more: Any) -> tuple[Stream, Steer]:
+        reader = stream(cache, grouped=True, **more)
+        return reader, Steer("doremi", reader.groups, every=2)
+
+    def read(reader: Stream, steer: Steer, steps: int) -> list[Step]:
+        seen = []
+        for step in reader.drawn(steer, steps):
+            seen.append(step)
+            steer.update(step.step + 1, excess={"a": 2.0, "b": 0.0, "c": 0.0})
+        return seen
+
+    reader, steer = made()
+    whole = read(reader, steer, 12)
+    late = [name for step in whole[8:] for name in step.groups]
+    assert late.count("a") > 0.8 * len(late)
+    for step in whole:
+        names = [PLAN.sources.names[PLAN.sources.index[row]] for row in step.records]
+        assert names == [step.groups[window] for window in step.windows]
+    assert sum(reader.groups.values()) == reader.facts["windows"]
+
+    first, half = made()
+    start = read(first, half, 5)
+    states = pickle.dumps((first.state_dict(), half.state_dict()))
+    rest = []
+    for rank in (0, 1):
+        again, other = made(rank=rank, world=2)
+        state, steering = pickle.loads(states)
+        again.load_state_dict(state)
+        other.load_state_dict(steering)
+        rest.append(read(again, other, 12))
+    resumed = [*start, *map(joined, zip(*rest, strict=True))]
+    assert told([resumed]) == told([whole])
+    with pytest.raises(UsageError, match="grouped"):
+        next(stream(cache).drawn(steer, 1))

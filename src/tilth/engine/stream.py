@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,6 +31,8 @@ from tilth.models.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from torch.utils.data import IterableDataset
 
+    from tilth.models.steer import Steer
+
 __all__ = ["Packing", "Step", "Stream"]
 
 Ints = npt.NDArray[np.int64]
@@ -51,6 +53,7 @@ class Step:
         segment_ids: which record of its window a position belongs to; -1 is filling.
         records: (pieces,) row number in the pool of every piece of a record, window after window.
         windows: (pieces,) the window of each.
+        groups: the group of each window, of a stream that is grouped.
     """
 
     epoch: int
@@ -61,6 +64,7 @@ class Step:
     segment_ids: Ints
     records: Ints
     windows: Ints
+    groups: tuple[str, ...] = ()
 
     def model_inputs(self) -> dict[str, Ints]:
         """What a model's forward pass takes."""
@@ -77,7 +81,7 @@ class Stream:
     opened before takes milliseconds, and memory does not grow with the pool.
 
     Args:
-        plan: what is read. One that an online policy steers is refused; see `docs/online.md`.
+        plan: what is read. One that an online policy steers must be `grouped`.
         pool: text or dialogues.
         tokenizer: must have a token that ends a document.
         batch: windows of a step, over all ranks.
@@ -87,6 +91,8 @@ class Stream:
             and cuts off what is longer. Dialogues are never cut between an assistant's words: a dialogue that is too
             long loses whole turns from the first that does not fit.
         across: whether records of a window may attend to each other: one position count, one segment.
+        grouped: whether a window holds records of one group only (a source, or what the plan's online policy mixes), to
+            be read by `drawn`.
         epochs: how often the plan is read, each time in another order.
         seed: of the order.
         rank, world: which part of each step is read here; by default those of `torch.distributed` if it runs, else all.
@@ -112,6 +118,7 @@ class Stream:
         context: int = 1024,
         packing: Packing = "best_fit",
         across: bool = False,
+        grouped: bool = False,
         epochs: int = 1,
         seed: int = 0,
         rank: int | None = None,
@@ -126,6 +133,11 @@ class Stream:
             rank, world = _distributed()
         if not (0 <= rank < world and batch % world == 0):
             raise UsageError(f"Rank {rank} of {world} cannot have an equal part of {batch} windows a step.")
+        if plan.steering is not None and not grouped:
+            raise UsageError(
+                f"The online policy {plan.steering.policy.get('use')} moves this plan's shares while a model is "
+                f"trained, so its order is not known beforehand. Make the stream `grouped` and read it by `drawn`."
+            )
         self.batch, self.context, self.epochs, self.across = batch, context, epochs, across
         self.rank, self.world, self.prefetch = rank, world, prefetch
         self.epoch = self.step = 0
@@ -139,6 +151,7 @@ class Stream:
             "context": context,
             "batch": batch,
             "across": across,
+            "grouped": grouped,
             "seed": seed,
         }
         self._open()
@@ -152,8 +165,13 @@ class Stream:
 
     @property
     def facts(self) -> dict[str, float]:
-        """Of the epoch in hand: readings, tokens, windows, the share of filling, and readings and tokens cut off."""
-        return dict(self._facts)
+        """Of the epoch in hand: readings, tokens, windows, share of filling, what is cut and what is left out."""
+        return {name: value for name, value in self._facts.items() if name != "groups"}
+
+    @property
+    def groups(self) -> dict[str, int]:
+        """How many windows each group has, of a stream that is `grouped`."""
+        return dict(self._facts["groups"])
 
     def __len__(self) -> int:
         return self.steps
@@ -172,23 +190,51 @@ class Stream:
     def at(self, step: int) -> Step:
         """One step of the epoch in hand."""
         each = self.batch // self.world
-        first = min(step * self.batch + self.rank * each, self._index["begins"].size - 1)
-        last = min(first + each, self._index["begins"].size - 1)
+        first = step * self.batch + self.rank * each
+        return self._windows(step, np.arange(first, min(first + each, self._index["begins"].size - 1)))
+
+    def drawn(self, steer: Steer, steps: int) -> Iterator[Step]:
+        """Windows drawn by shares that may change between any two steps, for `steps` steps from where the stream is.
+
+        Make the `tilth.models.steer.Steer` over this stream's `groups`, call its `update` after each step, and keep its
+        `state_dict` beside the stream's; its log, written into a plan with `Plan.replaying`, repeats the reading. Every
+        rank draws all windows and prepares its own. A group that is used up is read again in another order.
+
+        Raises:
+            UsageError: when the stream is not grouped, or the groups are others.
+        """
+        if dict(steer.groups) != self.groups or not self.groups:
+            raise UsageError(
+                f"A steered stream is grouped, and its groups are {self.groups}; got {dict(steer.groups)}."
+            )
+        begins, first = {}, 0
+        for name, count in self.groups.items():
+            begins[name], first = first, first + count
+        each = self.batch // self.world
+        for step in range(self.step, steps):
+            mine = [steer.draw() for _ in range(self.batch)][self.rank * each : (self.rank + 1) * each]
+            rows = np.array([begins[name] + place for name, place in mine])
+            self.step = step + 1
+            yield replace(self._windows(step, rows), groups=tuple(name for name, _ in mine))
+
+    def _windows(self, number: int, which: Ints) -> Step:
+        """These windows, in this order; the step is filled up to this rank's part of the batch."""
         begins = self._index["begins"]
-        some = slice(int(begins[first]), int(begins[last]))
+        counts = begins[which + 1] - begins[which]
+        rows = np.repeat(np.arange(which.size), counts)
+        some = np.arange(rows.size) + np.repeat(begins[which] - np.cumsum(counts) + counts, counts)
         starts, lengths = self._index["starts"][some], self._index["lengths"][some].astype(np.int64)
-        rows = np.repeat(np.arange(last - first), np.diff(begins[first : last + 1]))
         places = self._index["places"][some]
         try:
             self._cache.check(starts, starts + lengths)
         except PoolCorrupt as error:
             self._mend(error)
-        out = np.empty((4, each, self.context), np.int64)
+        out = np.empty((4, self.batch // self.world, self.context), np.int64)
         out[0], out[1], out[2], out[3] = self._cache.told["end"], IGNORED, 0, -1
         learned = self._cache.learned if self._cache.learned is not None else np.zeros(0, np.uint8)
         heads = starts == self._cache.offsets[places]
         fill(self._cache.ids, learned, starts, lengths, rows, heads, self.across, out)
-        return Step(self.epoch, step, out[0], out[1], out[2], out[3], self._cache.rows[places], rows)
+        return Step(self.epoch, number, out[0], out[1], out[2], out[3], self._cache.rows[places], rows)
 
     def loader(self, workers: int = 0, **options: Any) -> Iterator[Mapping[str, Any]]:
         """The steps as tensors, by a DataLoader whose processes each prepare every so many steps.

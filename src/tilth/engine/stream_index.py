@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from tilth.core.errors import UsageError
 from tilth.core.files import no_space, write_atomic
-from tilth.core.plan import Plan
+from tilth.core.plan import Groups, Plan
 from tilth.core.run import Run
 from tilth.engine.token_cache import TokenCache
 from tilth.kernels.packing import Pieces, best_fit_decreasing, cut, cut_between, first_fit_decreasing, shuffled
@@ -33,28 +34,32 @@ def index(plan: Plan, cache: TokenCache, folder: Path, told: Mapping[str, Any], 
     ``starts`` where the piece begins in the cache's ids, ``lengths`` how long it is.
     """
     context, packing = int(told["context"]), str(told["packing"])
-    rows, _ = plan.reading_order(run)
-    order = np.searchsorted(cache.rows, rows)
-    lengths = np.diff(cache.offsets)[order]
-    pieces, left_out, skipped = _pieces(cache, order, lengths, context, packing)
-    window = _windows(pieces, plan.phase[rows], context, packing, run)
-    by = np.lexsort((pieces.owner, window))
-    arrays = {
-        "begins": np.searchsorted(window[by], np.arange(int(window.max(initial=-1)) + 2)),
-        "places": order[pieces.owner[by]],
-        "starts": cache.offsets[order[pieces.owner[by]]] + pieces.start[by],
-        "lengths": pieces.length[by],
-    }
-    windows, tokens = arrays["begins"].size - 1, int(pieces.length.sum())
-    facts = {
-        "readings": int(order.size),
-        "tokens": tokens,
-        "windows": windows,
-        "padding": 1 - tokens / max(windows * context, 1),
-        "cut": int((np.bincount(pieces.owner, minlength=order.size) > 1).sum()),
-        "left_out": left_out,
-        "tokens_left_out": skipped,
-    }
+    rows, _ = replace(plan, steering=None).reading_order(run)  # a steered plan is read group by group
+    groups = (plan.steering.groups if plan.steering is not None else plan.sources) if told["grouped"] else None
+    facts: dict[str, Any] = {"readings": int(rows.size), "tokens": 0, "windows": 0, "cut": 0, "left_out": 0}
+    facts |= {"tokens_left_out": 0, "groups": {}}
+    parts = []
+    for name, mine in _parts(groups, rows):
+        order = np.searchsorted(cache.rows, mine)
+        lengths = np.diff(cache.offsets)[order]
+        pieces, left_out, skipped = _pieces(cache, order, lengths, context, packing)
+        window = _windows(pieces, plan.phase[mine], context, packing, run.at(name) if name else run)
+        by = np.lexsort((pieces.owner, window))
+        places = order[pieces.owner[by]]
+        count = int(window.max(initial=-1)) + 1
+        parts.append(
+            (window[by] + facts["windows"], places, cache.offsets[places] + pieces.start[by], pieces.length[by])
+        )
+        facts["windows"] += count
+        facts["tokens"] += int(pieces.length.sum())
+        facts["cut"] += int((np.bincount(pieces.owner, minlength=order.size) > 1).sum())
+        facts["left_out"] += left_out
+        facts["tokens_left_out"] += skipped
+        if name:
+            facts["groups"][name] = count
+    facts["padding"] = 1 - facts["tokens"] / max(facts["windows"] * context, 1)
+    window, *others = (np.concatenate(column) for column in zip(*parts, strict=True))
+    arrays = dict(zip(TYPES, (np.searchsorted(window, np.arange(facts["windows"] + 1)), *others), strict=True))
     folder.mkdir(parents=True, exist_ok=True)
     with no_space(folder):
         for name, array in arrays.items():
@@ -67,6 +72,16 @@ def opened(folder: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     """The arrays, mapped, and the facts."""
     arrays = {name: cast(npt.NDArray[Any], np.load(folder / f"{name}.npy", mmap_mode="r")) for name in TYPES}
     return arrays, json.loads((folder / "facts.json").read_text())
+
+
+def _parts(groups: Groups | None, rows: Ints) -> Iterator[tuple[str, Ints]]:
+    """The readings of each group, in their order, or all of them under no name."""
+    if groups is None:
+        yield "", rows
+        return
+    for number, name in enumerate(groups.names):
+        if (mine := rows[groups.index[rows] == number]).size:
+            yield name, mine
 
 
 def _pieces(cache: TokenCache, order: Ints, lengths: Ints, context: int, packing: str) -> tuple[Pieces, int, int]:
