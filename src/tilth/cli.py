@@ -398,6 +398,42 @@ def export(
 
 
 @app.command()
+def stream(
+    recipe: RecipeArg,
+    overrides: Overrides = None,
+    batch: Annotated[int, typer.Option(min=1, help="windows of a step, over all ranks")] = 8,
+    context: Annotated[int, typer.Option(min=8, help="tokens of a window")] = 1024,
+    packing: Annotated[str, typer.Option(help="best_fit, first_fit, chunk or none")] = "best_fit",
+    seed: Annotated[int, typer.Option(help="of the order")] = 0,
+    tokenizer: Annotated[Path | None, typer.Option(help="a tokenizer.json; default the pool's own")] = None,
+    show: Annotated[int, typer.Option(min=0, help="windows of the first step to print")] = 1,
+    out: Out = None,
+    workers: Processes = CORES,
+    wait: Wait = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Look at the batches a trainer will get: steps, filling, shares as planned and as read, the first windows.
+
+    Tokens and order are kept in the build's folder, where `tilth.open_stream(folder)` finds them.
+
+    Example: tilth stream recipes/quickstart.yaml --context 512 --show 2
+    """
+    from tilth.engine.stream import PACKINGS
+    from tilth.stream import describe, open_stream
+
+    if packing not in PACKINGS:
+        raise UsageError(f"--packing is one of {', '.join(PACKINGS)}. Got {packing!r}.")
+    job = _build(recipe, overrides, out, workers, wait=wait)
+    with job.session():
+        plan = job.plan
+        made = open_stream(
+            job.out, tokenizer, batch=batch, context=context, packing=packing, seed=seed, workers=job.workers
+        )
+    told, text = describe(made, plan, show)
+    _emit(told, as_json, text)
+
+
+@app.command()
 def why(
     recipe: RecipeArg,
     record: Annotated[str, typer.Argument(help="a record's id, as in the exports and the report")],

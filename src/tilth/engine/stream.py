@@ -11,14 +11,14 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from tilth.core.errors import PoolCorrupt, UsageError
 from tilth.core.method import digest
-from tilth.core.plan import Plan
+from tilth.core.plan import Groups, Plan
 from tilth.core.pool import Pool
 from tilth.core.run import Run
 from tilth.engine.local import Workers
@@ -37,7 +37,8 @@ __all__ = ["Packing", "Step", "Stream"]
 
 Ints = npt.NDArray[np.int64]
 _Made = tuple[Plan, Pool, Tokenizer, Path | str, Workers]
-Packing = Literal["chunk", "best_fit", "first_fit", "none"]
+Packing = Literal["best_fit", "first_fit", "chunk", "none"]
+PACKINGS: tuple[Packing, ...] = get_args(Packing)
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,8 @@ class Stream:
             raise UsageError(f"The plan is over the pool {plan.pool}; this one is {pool.fingerprint}. Plan anew.")
         if rank is None or world is None:
             rank, world = _distributed()
+        if packing not in PACKINGS:
+            raise UsageError(f"packing is one of {', '.join(PACKINGS)}. Got {packing!r}.")
         if not (0 <= rank < world and batch % world == 0):
             raise UsageError(f"Rank {rank} of {world} cannot have an equal part of {batch} windows a step.")
         if plan.steering is not None and not grouped:
@@ -175,6 +178,23 @@ class Stream:
 
     def __len__(self) -> int:
         return self.steps
+
+    def mixture(self, by: Groups, records: int = 10_000) -> npt.NDArray[np.float64]:
+        """Share of the tokens that each group has in each stretch of so many records, (stretches, groups).
+
+        Stretches are those in which the epoch is read, of pieces of records, so that a record that is cut counts as
+        often as it has pieces; the last is shorter.
+        """
+        group = by.index[self._cache.rows[self._index["places"]]]
+        cell = np.arange(group.size) // records * len(by.names) + group
+        size = -(-group.size // records) * len(by.names)
+        tokens = np.bincount(cell, self._index["lengths"], size).reshape(-1, len(by.names))
+        return np.asarray(tokens / tokens.sum(1, keepdims=True))
+
+    def decode(self, ids: npt.ArrayLike) -> str:
+        """The text of ids."""
+        assert self._made is not None
+        return self._made[2].decode(ids)
 
     # ---- reading -----------------------------------------------------------------------------
 
@@ -252,11 +272,16 @@ class Stream:
                 yield told
             self._turn(self.epoch + 1)
 
-    def dataset(self) -> IterableDataset[Any]:
-        """The rest of the epoch in hand as dictionaries of tensors, for a DataLoader with ``batch_size=None``."""
+    def dataset(self, single: bool = False) -> IterableDataset[Any]:
+        """The rest of the epoch in hand as dictionaries of tensors, for a DataLoader with ``batch_size=None``.
+
+        Args:
+            single: windows one by one, for a loader that makes batches of ``batch / world`` of them itself, such as
+                that of a Trainer.
+        """
         from tilth.engine.torch_stream import Steps
 
-        return Steps(self)
+        return Steps(self, single)
 
     # ---- resuming ----------------------------------------------------------------------------
 

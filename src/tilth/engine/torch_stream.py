@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from tilth.core.errors import MissingExtra
+
 if TYPE_CHECKING:
     from tilth.engine.stream import Step, Stream
 
-__all__ = ["Steps"]
+__all__ = ["Steps", "callback"]
 
 
 class Steps(IterableDataset[dict[str, Any]]):
@@ -49,3 +51,27 @@ class Steps(IterableDataset[dict[str, Any]]):
 def tensors(step: Step) -> dict[str, Any]:
     """A step as a dictionary: numbers stay numbers, arrays become tensors."""
     return {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in vars(step).items()}
+
+
+def callback(stream: Stream) -> Any:
+    """A ``TrainerCallback`` that sets the stream to where a Trainer resumes.
+
+    Give the Trainer ``stream.dataset(single=True)`` and a batch size of ``stream.batch`` on one device; set
+    ``max_steps`` and, to resume, ``ignore_data_skip=True``: the stream goes there by itself, without reading what
+    was read.
+
+    Raises:
+        MissingExtra: without transformers.
+    """
+    try:
+        from transformers import TrainerCallback
+    except ImportError as error:
+        raise MissingExtra(f"A TrainerCallback needs transformers: pip install 'tilth[hf]'. {error}") from None
+
+    class StreamCallback(TrainerCallback):  # type: ignore[misc]
+        """Sets the place of a stream before a Trainer reads."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+            stream.step = state.global_step * args.gradient_accumulation_steps
+
+    return StreamCallback()

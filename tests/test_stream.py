@@ -1,0 +1,116 @@
+"""What docs/stream.md promises is run, the script killed and resumed too."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from tilth.cli import app
+
+PAGE = (Path(__file__).parents[1] / "docs" / "stream.md").read_text()
+LOOP, TRAINER = re.findall(r"```python\n(.*?)```", PAGE, flags=re.S)
+WORDS = ["soil", "seed", "field", "plough", "rain", "root", "leaf", "grain"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sources and a recipe, built."""
+    place = tmp_path_factory.mktemp("mine")
+    rng = np.random.default_rng(0)
+    for name, count in (("notes", 120), ("letters", 60)):
+        rows = [json.dumps({"text": " ".join(rng.choice(WORDS, rng.integers(5, 60)))}) for _ in range(count)]
+        (place / f"{name}.jsonl").write_text("\n".join(rows))
+    for part, some in (("target", "oak elm ash"), ("holdout", "owl jay wren")):
+        rows = [json.dumps({"text": " ".join(rng.choice(some.split(), 9))}) for _ in range(4)]
+        (place / f"{part}.jsonl").write_text("\n".join(rows))
+    goal = "{target: target.jsonl, holdout: holdout.jsonl, budget: 5000 tokens}"
+    recipe = f"sources: {{notes: notes.jsonl, letters: letters.jsonl}}\ngoal: {goal}\nplan: [stratified]\n"
+    (place / "mine.yaml").write_text(recipe)
+    done = subprocess.run(
+        [sys.executable, "-m", "tilth", "plan", "mine.yaml"], cwd=place, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def test_the_loop_of_the_page_is_short_and_resumes_to_the_same_weights(folder: Path) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    assert len(LOOP.strip().splitlines()) <= 25
+    ends = []
+    for name, kills in (("whole", 0), ("killed", 2)):
+        place = folder / name
+        place.mkdir()
+        (place / "build").symlink_to(folder / "build")
+        (place / "loop.py").write_text(LOOP)
+        while True:
+            job = subprocess.Popen([sys.executable, "loop.py"], cwd=place, stderr=subprocess.PIPE, env=_quiet())
+            if kills:
+                kills -= 1
+                before = _step(torch, place)
+                while job.poll() is None and _step(torch, place) < before + 3:
+                    time.sleep(0.02)
+                assert job.poll() is None, "it ended before it was killed"
+                job.send_signal(signal.SIGKILL)
+                job.communicate()
+                continue
+            _, error = job.communicate()
+            assert job.returncode == 0, error.decode()
+            break
+        ends.append(torch.load(place / "last.pt", weights_only=False))
+    whole, killed = ends
+    assert whole["stream"] == killed["stream"]
+    assert all(torch.equal(weights, killed["model"][name]) for name, weights in whole["model"].items())
+
+
+def _step(torch, place: Path) -> int:  # type: ignore[no-untyped-def]
+    if not (place / "last.pt").exists():
+        return 0
+    return int(torch.load(place / "last.pt", weights_only=False)["stream"]["step"])
+
+
+def _quiet() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def test_a_trainer_resumes_where_it_was(folder: Path, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    (tmp_path / "build").symlink_to(folder / "build")
+    setting = LOOP[: LOOP.index("optimizer =")]
+    code = "\n".join(
+        [
+            setting,
+            "losses = []",
+            TRAINER.replace("trainer.train()", "torch.manual_seed(0)\ntrainer.train(resume_from_checkpoint=RESUME)"),
+            "print('WEIGHTS', sum(float(p.double().abs().sum()) for p in model.parameters()), stream.step)",
+        ]
+    )
+    told = []
+    for resume in (None, "run/checkpoint-3"):
+        (tmp_path / "train.py").write_text(f"RESUME = {resume!r}\n{code}")
+        done = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, env=_quiet())
+        assert done.returncode == 0, done.stderr
+        told.append(float(re.findall(r"WEIGHTS (\S+)", done.stdout)[0]))
+    assert told[0] == told[1]
+    assert torch is not None
+
+
+def test_the_command_says_what_a_model_reads(folder: Path) -> None:
+    arguments = ["stream", str(folder / "mine.yaml"), "--out", str(folder / "build/mine"), "--context", "64", "--json"]
+    told = json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).stdout)
+    assert {row["source"]: round(row["read"], 1) for row in told["sources"]} == {"letters": 0.5, "notes": 0.5}
+    assert told["steps"] == -(-told["windows"] // 8)
+    assert told["padding"] < 0.05
+    shown = CliRunner().invoke(app, [*arguments[:-1], "--show", "2"], catch_exceptions=False).stdout
+    assert shown.count("window ") == 2
