@@ -33,16 +33,22 @@ def over(plan: Plan) -> bool:
     return bool(read.sum() - read.max(initial=0) > plan.budget.amount)
 
 
-def ordered(plan: Plan, policy: Mapping[str, Any], note: str, rank: Floats, **more: Any) -> Plan:
+def ordered(
+    plan: Plan, policy: Mapping[str, Any], note: str, rank: Floats, *, segments: bool = False, **more: Any
+) -> Plan:
     """The plan with new ranks, and a warning where records are read several times.
 
     Ranks are in [0, 1), the share of the phase before a record, so that records without one are spread evenly.
+
+    Args:
+        segments: many records share a rank, so that the readings of one are spread over a segment; nothing to warn of.
+        more: for `Plan.revised`.
     """
     made = plan.revised(policy, note, rank=rank, **more)
     several = int((made.repeats[~np.isnan(rank)] > 1).sum())
-    if several:
+    if several and not segments:
         made = made.warned(
             f"{several:,} records are read several times, and a plan has one place for each: their readings follow one "
-            f"another. Order before repeating, or keep enough records to read each once"
+            f"another. Keep enough records before ordering to read each once"
         )
     return made

@@ -44,9 +44,11 @@ class InContext(Policy):
     are whole documents, so a model's windows, cut anywhere, mostly lie over parts of two; make `window` a few contexts
     long if that matters more than that neighbouring windows differ.
 
-    Cost: up to `exact` documents all pairs are compared, on one core 0.8 s for 10,000 of 384 numbers and 100 times that
-    for ten times as many; above, only those in near clusters. Memory is that of the embeddings, and 40 bytes for each
-    neighbour. `benchmarks/in_context.py` measures both.
+    Cost: up to `exact` documents all pairs are compared; above, those in near clusters only, which loses 1 in 100 of
+    the neighbours where documents lie in clumps. Measured by `benchmarks/in_context.py` on one core, 200,000 documents
+    of 384 numbers: 155 s with all pairs, 64 s with clusters, and 1.9 GB, of which 0.7 GB are the pool. On 38,000 real
+    texts of four sources with static embeddings the mean cosine in windows is 0.60, and 0.00 in random order; in
+    windows cut anywhere, as a model cuts them, 0.42.
 
     >>> import pyarrow as pa
     >>> from tilth.core import Budget, TablePool
