@@ -42,7 +42,8 @@ class InContext(Policy):
 
     **Documents must see each other**: train with attention across documents (``tiny_lm`` has `apart` for that). Windows
     are whole documents, so a model's windows, cut anywhere, mostly lie over parts of two; make `window` a few contexts
-    long if that matters more than that neighbouring windows differ.
+    long if that matters more than that neighbouring windows differ. A proof gives each seed random records of a plan,
+    which leaves few of each window: what is trained there is not this order unless it reads the whole plan.
 
     Cost: up to `exact` documents all pairs are compared; above, those in near clusters only, which loses 1 in 100 of
     the neighbours where documents lie in clumps. Measured by `benchmarks/in_context.py` on one core, 200,000 documents
