@@ -148,7 +148,7 @@ def read(
     told = (
         f"{width} numbers of {name}" if made is None else f"{width} numbers by {origin.told.replace('auto', 'static')}"
     )
-    return Vectors(where[:count], values[:count], size - count, f"{width} numbers {told}")
+    return Vectors(where[:count], values[:count], size - count, told)
 
 
 def of_target(
