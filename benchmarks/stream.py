@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,8 @@ class Ours:
         self.stream: Stream = pickle.loads((folder / "stream.pkl").read_bytes())
 
     def samples(self) -> Iterator[Any]:
-        for step in self.stream:
-            yield from step.input_ids[: BATCH if step.step + 1 < self.stream.steps else None]
+        rows = (row for step in self.stream for row in step.input_ids)
+        yield from islice(rows, int(self.stream.facts["windows"]))  # the last step is filled up
 
     def state(self) -> Any:
         return self.stream.state_dict()
@@ -104,8 +105,7 @@ class Lit:
     def __init__(self, folder: Path) -> None:
         litdata = importlib.import_module("litdata")
         sets = [litdata.StreamingDataset(str(folder / "litdata" / name), shuffle=True, seed=1) for name in POOLS]
-        weights = [len(part) for part in sets]
-        self.made = litdata.CombinedStreamingDataset(sets, weights=weights, seed=1, iterate_over_all=True)
+        self.made = litdata.CombinedStreamingDataset(sets, seed=1, iterate_over_all=True)
         self.loader = litdata.StreamingDataLoader(self.made, batch_size=BATCH, num_workers=0)
 
     def samples(self) -> Iterator[Any]:
@@ -196,6 +196,7 @@ def prepare(folder: Path, args: argparse.Namespace) -> int:
         if "datasets" in args.kinds:
             import datasets
 
+            datasets.disable_progress_bars()
             made = pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate(rows)), args.context)
             datasets.Dataset(pa.table({"tokens": made})).save_to_disk(str(folder / "datasets" / name))
     return sum(map(len, parts.values()))

@@ -266,7 +266,8 @@ class Plan:
 
         Phases in order. Inside a phase each source's records are shuffled by seed and id, all copies of a repeated
         record in as many equal stretches, and the sources are read side by side: after any number of records each has
-        had its share to within a record. Ranked records keep the order of their ranks, one more such sequence.
+        had its share to within a record. Ranked records keep the order of their ranks, one more such sequence; those of
+        one rank are shuffled, and copies of a record with a rank of its own are read one after the other.
 
         Raises:
             UsageError: when an online policy moves the shares: what is read then depends on the training.
@@ -283,9 +284,10 @@ class Plan:
         copy = np.arange(read.size) - np.repeat(np.cumsum(times) - times, times)
         rank, phase = self.rank[rows][read], self.phase[rows][read].astype(np.int64)
         ranked = ~np.isnan(rank)
-        position = np.where(ranked, rank, (u[read] + copy) / times[read])
+        spread = (u[read] + copy) / times[read]
+        position = np.where(ranked, rank, spread)
         queue = np.where(ranked, len(self.sources.names), self.sources.index[rows][read])
-        order = np.lexsort((copy, u[read], position, queue, phase))
+        order = np.lexsort((copy, u[read], spread, position, queue, phase))
         sizes = np.maximum(self.sizes[rows][read][order], 1)
         queue = (phase * (len(self.sources.names) + 1) + queue)[order]
         merged = []
