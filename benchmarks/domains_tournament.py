@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from tilth import catalog
 from tilth.core import Goal, Plan, Pool, Proof, Run, World, groups, mixture_losses
 from tilth.core.method import digest
 from tilth.core.policy import Policy
@@ -29,7 +30,10 @@ from tilth.engine.local import Workers, write_atomic
 from tilth.engine.statistics import compare, spearman
 from tilth.engine.tournament import Entry, Tournament, tournament
 from tilth.policies.mix.climb import Climb
+from tilth.policies.mix.cmr import Cmr
+from tilth.policies.mix.dmt import Dmt
 from tilth.policies.mix.exact_ngram_mix import ExactNgramMix
+from tilth.policies.mix.interaction_mix import InteractionMix
 from tilth.policies.mix.l1_amtrl import L1Amtrl
 from tilth.policies.mix.mixture_law import MixtureLaw
 from tilth.policies.mix.modular_merge import ModularMerge
@@ -40,11 +44,13 @@ from tilth.policies.mix.regmix import RegMix
 from tilth.policies.mix.steered import Steered
 from tilth.policies.mix.stratified import Stratified
 from tilth.policies.mix.temperature_mix import TemperatureMix
+from tilth.policies.mix.two_phase import TwoPhase
 from tilth.probes.domains import Domains
 from tilth.proofs.ngram import Ngram
 from tilth.proofs.tiny_lm import TinyLm
 from tilth.report.tournament import render_tournament
 
+ONLINE = ("dga", "rb", "skill_it", "flad_exp3", "flad_ucb1", "doremi")
 UNINFORMED: dict[str, Policy] = {"random": Random(), "natural": Natural(), "stratified": Stratified()}
 
 
@@ -56,7 +62,8 @@ class Mixture:
     shares: tuple[float, ...]
 
 
-def candidates(args: argparse.Namespace) -> dict[str, Policy]:
+def candidates(args: argparse.Namespace, wanted: list[str]) -> dict[str, Policy]:
+    """What takes part; policies that must be told sources are told those that the goal is made of, largest first."""
     small = TinyLm(depth=1, tokens=args.trial_tokens, vocab=1024, context=128)
     found: dict[str, Policy] = {
         "temperature_mix": TemperatureMix(),
@@ -72,8 +79,12 @@ def candidates(args: argparse.Namespace) -> dict[str, Policy]:
             "l1_amtrl": L1Amtrl(),
             "opt_iml": OptIml(),
             "modular_merge": ModularMerge(),
+            "interaction_mix": InteractionMix(),
+            "cmr": Cmr(domain=wanted[0]),
+            "dmt": Dmt(skills=tuple(wanted)),
+            "two_phase": TwoPhase(late=tuple(wanted), after=0.9),
         }
-        found |= {f"steered, {name}": Steered(policy=name) for name in ("dga", "rb")}
+        found |= {f"steered, {name}": Steered(policy=catalog.build(name)) for name in ONLINE}
     return found
 
 
@@ -108,7 +119,7 @@ def judged(args: argparse.Namespace, seed: int, workers: Workers) -> None:
         return Entry(key, make, (policy.describe(),))
 
     judge = TinyLm(depth=args.depth, tokens=args.tokens)
-    tried = candidates(args)
+    tried = candidates(args, sorted(planted, key=planted.__getitem__, reverse=True))
     found = tournament(
         judge,
         {name: entry(name, policy) for name, policy in tried.items()},
