@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tilth.core import Budget, Plan, TablePool
 from tilth.core.errors import PoolCorrupt, UsageError
-from tilth.engine.stream import Packing, Step, Stream
+from tilth.engine.stream import Buckets, Packing, Step, Stream
 from tilth.engine.token_cache import TokenCache
 from tilth.models.tokenizer import Tokenizer
 
@@ -328,3 +328,25 @@ def test_shares_may_move_between_steps_and_are_resumed_and_replayed_to_the_bit(c
     assert told([resumed]) == told([whole])
     with pytest.raises(UsageError, match="grouped"):
         next(stream(cache).drawn(steer, 1))
+
+
+def test_buckets_have_one_record_in_each_window_and_as_many_tokens_at_every_step(cache: Path) -> None:
+    packing = Buckets(shortest=8, cycles=2)
+    steps = [*stream(cache, packing=packing, batch=6)]
+    widths = {step.input_ids.shape[1] for step in steps}
+    assert widths >= {9, 17, 33}
+    for step in steps:
+        windows, width = step.input_ids.shape
+        assert windows * (width - 1) == 6 * 64
+        assert (step.segment_ids == 0).all()
+        assert (step.position_ids == np.arange(width)).all()
+        assert (step.labels[:, 1:] == step.input_ids[:, 1:]).all()
+    facts = stream(cache, packing=packing, batch=6).facts
+    assert facts["tokens"] == sum(step.input_ids.size for step in steps)
+    assert facts["tokens"] + facts["tokens_left_out"] == stream(cache).facts["tokens"]
+    parts = [[*stream(cache, packing=packing, batch=6, rank=rank, world=3)] for rank in range(3)]
+    assert told([[joined(ranks) for ranks in zip(*parts, strict=True)]]) == told([steps])
+    with pytest.raises(UsageError, match="phases or ranks"):
+        stream(cache, PLAN.revised(SAY, "n", rank=np.arange(len(PLAN))), packing=packing)
+    with pytest.raises(UsageError, match="powers of two"):
+        stream(cache, packing=packing, context=60)

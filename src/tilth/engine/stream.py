@@ -33,12 +33,30 @@ if TYPE_CHECKING:
 
     from tilth.models.steer import Steer
 
-__all__ = ["Packing", "Step", "Stream"]
+__all__ = ["Buckets", "Packing", "Step", "Stream"]
 
 Ints = npt.NDArray[np.int64]
 _Made = tuple[Plan, Pool, Tokenizer, Path | str, Workers]
 Packing = Literal["best_fit", "first_fit", "chunk", "none"]
 PACKINGS: tuple[Packing, ...] = get_args(Packing)
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """Windows of 2^k + 1 tokens of one record each, one k for all windows of a step (dataset decomposition).
+
+    A step has as many tokens whatever its k, so windows of few tokens are many. No record attends to another, nothing
+    is filled, and attention costs what a window's own length costs; what is left of a record when not even `shortest`
+    tokens are is not read. Source: arXiv 2405.13226.
+
+    Attributes:
+        shortest: tokens predicted in the shortest windows, a power of two; the longest are the stream's `context`.
+        curriculum, cycles: which lengths come first, and how often they begin anew; see `tilth.models.buckets`.
+    """
+
+    shortest: int = 256
+    curriculum: str = "grow-p2"
+    cycles: int = 8
 
 
 @dataclass(frozen=True)
@@ -89,8 +107,8 @@ class Stream:
         context: tokens of a window.
         packing: ``best_fit`` and ``first_fit`` put whole records side by side (longer ones are cut to pieces first),
             ``chunk`` cuts the joined records every `context` tokens, ``none`` gives every record a window of its own
-            and cuts off what is longer. Dialogues are never cut between an assistant's words: a dialogue that is too
-            long loses whole turns from the first that does not fit.
+            and cuts off what is longer; `Buckets` makes windows of many lengths. Dialogues are never cut between an
+            assistant's words: one that is too long is cut between rounds, and left out where a round alone is.
         across: whether records of a window may attend to each other: one position count, one segment.
         grouped: whether a window holds records of one group only (a source, or what the plan's online policy mixes), to
             be read by `drawn`.
@@ -117,7 +135,7 @@ class Stream:
         *,
         batch: int = 8,
         context: int = 1024,
-        packing: Packing = "best_fit",
+        packing: Packing | Buckets = "best_fit",
         across: bool = False,
         grouped: bool = False,
         epochs: int = 1,
@@ -132,7 +150,10 @@ class Stream:
             raise UsageError(f"The plan is over the pool {plan.pool}; this one is {pool.fingerprint}. Plan anew.")
         if rank is None or world is None:
             rank, world = _distributed()
-        if packing not in PACKINGS:
+        buckets = packing if isinstance(packing, Buckets) else None
+        if buckets is not None and not (_is_power(context) and _is_power(buckets.shortest) and not grouped):
+            raise UsageError("Buckets need a context and a shortest length that are powers of two, and no groups.")
+        if buckets is None and packing not in PACKINGS:
             raise UsageError(f"packing is one of {', '.join(PACKINGS)}. Got {packing!r}.")
         if not (0 <= rank < world and batch % world == 0):
             raise UsageError(f"Rank {rank} of {world} cannot have an equal part of {batch} windows a step.")
@@ -150,7 +171,8 @@ class Stream:
             "plan": plan.fingerprint,
             "pool": pool.fingerprint,
             "tokenizer": tokenizer.fingerprint,
-            "packing": packing,
+            "packing": packing if buckets is None else "buckets",
+            "buckets": vars(buckets) if buckets is not None else None,
             "context": context,
             "batch": batch,
             "across": across,
@@ -164,7 +186,7 @@ class Stream:
     @property
     def steps(self) -> int:
         """Steps of the epoch in hand."""
-        return -(-(self._index["begins"].size - 1) // self.batch)
+        return int(self._index["widths"].size)
 
     @property
     def facts(self) -> dict[str, float]:
@@ -209,9 +231,10 @@ class Stream:
 
     def at(self, step: int) -> Step:
         """One step of the epoch in hand."""
-        each = self.batch // self.world
-        first = step * self.batch + self.rank * each
-        return self._windows(step, np.arange(first, min(first + each, self._index["begins"].size - 1)))
+        first, last = self._index["steps"][step : step + 2].tolist()
+        each = max(self.batch, last - first) // self.world
+        mine = np.arange(first + self.rank * each, first + (self.rank + 1) * each)
+        return self._windows(step, mine[mine < last], each, int(self._index["widths"][step]))
 
     def drawn(self, steer: Steer, steps: int) -> Iterator[Step]:
         """Windows drawn by shares that may change between any two steps, for `steps` steps from where the stream is.
@@ -235,10 +258,10 @@ class Stream:
             mine = [steer.draw() for _ in range(self.batch)][self.rank * each : (self.rank + 1) * each]
             rows = np.array([begins[name] + place for name, place in mine])
             self.step = step + 1
-            yield replace(self._windows(step, rows), groups=tuple(name for name, _ in mine))
+            yield replace(self._windows(step, rows, each, self.context), groups=tuple(name for name, _ in mine))
 
-    def _windows(self, number: int, which: Ints) -> Step:
-        """These windows, in this order; the step is filled up to this rank's part of the batch."""
+    def _windows(self, number: int, which: Ints, count: int, width: int) -> Step:
+        """These windows, in this order; the step is filled up to so many."""
         begins = self._index["begins"]
         counts = begins[which + 1] - begins[which]
         rows = np.repeat(np.arange(which.size), counts)
@@ -249,7 +272,7 @@ class Stream:
             self._cache.check(starts, starts + lengths)
         except PoolCorrupt as error:
             self._mend(error)
-        out = np.empty((4, self.batch // self.world, self.context), np.int64)
+        out = np.empty((4, count, width), np.int64)
         out[0], out[1], out[2], out[3] = self._cache.told["end"], IGNORED, 0, -1
         learned = self._cache.learned if self._cache.learned is not None else np.zeros(0, np.uint8)
         heads = starts == self._cache.offsets[places]
@@ -328,7 +351,7 @@ class Stream:
         self.epoch, self.step = epoch, step
         if epoch >= self.epochs:
             return
-        told = {name: value for name, value in self._told.items() if name not in ("batch", "across")}
+        told = {name: value for name, value in self._told.items() if name != "across"}
         self._folder = self._cache.folder / f"order-{digest([told, epoch])}"
         with locked(self._folder, wait=float("inf")):
             if self._made is not None and not (self._folder / "facts.json").exists():
@@ -387,6 +410,10 @@ class Stream:
         self._cache = token_cache(
             cache, pool, self._cache.rows.copy(), tokenizer, workers or Workers(1, Run().progress)
         )
+
+
+def _is_power(number: int) -> bool:
+    return number > 1 and number & (number - 1) == 0
 
 
 def _distributed() -> tuple[int, int]:

@@ -19,21 +19,27 @@ from tilth.core.plan import Groups, Plan
 from tilth.core.run import Run
 from tilth.engine.token_cache import TokenCache
 from tilth.kernels.packing import Pieces, best_fit_decreasing, cut, cut_between, first_fit_decreasing, shuffled
+from tilth.models import buckets
 
 __all__ = ["index", "opened"]
 
 Ints = npt.NDArray[np.int64]
 BUFFER: Final = 8192  # readings packed together: no record moves further than that from its place in the plan's order
+STEPS: Final = {"steps": np.int64, "widths": np.int32}
 TYPES: Final = {"begins": np.int64, "places": np.int32, "starts": np.int64, "lengths": np.int32}
 
 
 def index(plan: Plan, cache: TokenCache, folder: Path, told: Mapping[str, Any], run: Run) -> None:
-    """Write ``begins``, ``places``, ``starts`` and ``lengths`` as arrays, and ``facts.json``, last.
+    """Write the arrays, and ``facts.json``, last.
 
     ``begins`` (windows + 1,) says which pieces lie in a window; of each piece ``places`` is the record in the cache,
-    ``starts`` where the piece begins in the cache's ids, ``lengths`` how long it is.
+    ``starts`` where the piece begins in the cache's ids, ``lengths`` how long it is. ``steps`` (steps + 1,) says which
+    windows a step reads, over all ranks, ``widths`` how wide they are.
     """
     context, packing = int(told["context"]), str(told["packing"])
+    if told["buckets"] is not None:
+        _bucketed(plan, cache, folder, told, run)
+        return
     rows, _ = replace(plan, steering=None).reading_order(run)  # a steered plan is read group by group
     groups = (plan.steering.groups if plan.steering is not None else plan.sources) if told["grouped"] else None
     facts: dict[str, Any] = {"readings": int(rows.size), "tokens": 0, "windows": 0, "cut": 0, "left_out": 0}
@@ -60,18 +66,64 @@ def index(plan: Plan, cache: TokenCache, folder: Path, told: Mapping[str, Any], 
     facts["padding"] = 1 - facts["tokens"] / max(facts["windows"] * context, 1)
     window, *others = (np.concatenate(column) for column in zip(*parts, strict=True))
     arrays = dict(zip(TYPES, (np.searchsorted(window, np.arange(facts["windows"] + 1)), *others), strict=True))
-    folder.mkdir(parents=True, exist_ok=True)
-    with no_space(folder):
-        for name, array in arrays.items():
-            np.save(folder / "array.tmp.npy", array.astype(TYPES[name]))
-            os.replace(folder / "array.tmp.npy", folder / f"{name}.npy")
-        write_atomic(folder / "facts.json", json.dumps(facts).encode())
+    first = np.minimum(np.arange(-(-facts["windows"] // told["batch"]) + 1) * told["batch"], facts["windows"])
+    _write(folder, arrays | {"steps": first, "widths": np.full(first.size - 1, context)}, facts)
 
 
 def opened(folder: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     """The arrays, mapped, and the facts."""
-    arrays = {name: cast(npt.NDArray[Any], np.load(folder / f"{name}.npy", mmap_mode="r")) for name in TYPES}
+    names = (*TYPES, *STEPS)
+    arrays = {name: cast(npt.NDArray[Any], np.load(folder / f"{name}.npy", mmap_mode="r")) for name in names}
     return arrays, json.loads((folder / "facts.json").read_text())
+
+
+def _write(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with no_space(folder):
+        for name, array in arrays.items():
+            np.save(folder / "array.tmp.npy", array.astype((TYPES | STEPS)[name]))
+            os.replace(folder / "array.tmp.npy", folder / f"{name}.npy")
+        write_atomic(folder / "facts.json", json.dumps(facts).encode())
+
+
+def _bucketed(plan: Plan, cache: TokenCache, folder: Path, told: Mapping[str, Any], run: Run) -> None:
+    """The index of dataset decomposition: sequences of one record and 2^k + 1 tokens, one k for each step."""
+    if cache.learned is not None:
+        raise UsageError("Buckets would cut an assistant's turn in two. Pack dialogues by best_fit or first_fit.")
+    if np.unique(plan.phase[plan.kept]).size > 1 or not np.isnan(plan.rank[plan.kept]).all():
+        raise UsageError(
+            "Buckets have an order of their own, by length; this plan has phases or ranks. Pack otherwise."
+        )
+    rows, _ = replace(plan, steering=None).reading_order(run)
+    order = np.searchsorted(cache.rows, rows)
+    lengths = np.diff(cache.offsets)[order]
+    least, most = int(told["buckets"]["shortest"]).bit_length() - 1, int(told["context"]).bit_length() - 1
+    made = buckets.cut(lengths, least, most, run.rng("cut"))
+    plan_of = buckets.schedule(
+        made, told["batch"] << most, run.rng("schedule"), told["buckets"]["curriculum"], told["buckets"]["cycles"]
+    )
+    places = order[made.document[plan_of.rows]]
+    sizes = made.sizes[plan_of.rows]
+    arrays = {
+        "begins": np.arange(plan_of.rows.size + 1),
+        "places": places,
+        "starts": cache.offsets[places] + made.start[plan_of.rows],
+        "lengths": sizes,
+        "steps": plan_of.starts,
+        "widths": 2 ** plan_of.power.astype(np.int64) + 1,
+    }
+    read = int(sizes.sum())
+    facts = {
+        "readings": int(order.size),
+        "tokens": read,
+        "windows": int(sizes.size),
+        "cut": int((np.bincount(made.document, minlength=order.size) > 1).sum()),
+        "left_out": int(order.size - np.unique(made.document[plan_of.rows]).size),
+        "tokens_left_out": int(lengths.sum()) - read,
+        "groups": {},
+        "padding": 0.0,
+    }
+    _write(folder, arrays, facts)
 
 
 def _parts(groups: Groups | None, rows: Ints) -> Iterator[tuple[str, Ints]]:
