@@ -1,0 +1,134 @@
+"""Packing into windows: seconds, peak memory and filling on real lengths, and TRL's `pack_dataset` in the same run.
+
+    python benchmarks/packing.py --data DATA/A_text --lengths 10000000
+
+Lengths are tokens of real records (a tokenizer of 4,096 ids, trained on a tenth of them), cut to pieces of one window
+and drawn with replacement up to `--lengths`. Each line is a process of its own; its peak is what resident memory grew
+by, the lengths themselves not counted. The peer packs `--rows` records of the same lengths with their tokens, and so
+does `windows_of_documents`, which also makes inputs, targets and document numbers; both cut what is too long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+PACKERS = ("best_fit_decreasing", "first_fit_decreasing", "next_fit")
+PEERS = ("tilth", "trl", "trl, all rows at once")
+
+
+def real_lengths(data: Path, each: int) -> npt.NDArray[np.int64]:
+    """Tokens of up to `each` records of every file of a folder."""
+    from tilth.io.importer import sample
+    from tilth.models.tokenizer import Tokenizer
+
+    texts = [str(row["text"]) for path in sorted(data.glob("*.jsonl.zst")) for row in sample(path, each)]
+    return Tokenizer.train(texts[::10], 4096).count(texts).astype(np.int64)
+
+
+def drawn(lengths: npt.NDArray[np.int64], count: int, longest: int = 0) -> npt.NDArray[np.int64]:
+    """Lengths drawn with replacement, of pieces of at most `longest` tokens where that is given."""
+    from tilth.kernels.packing import cut
+
+    pieces = cut(lengths, longest).length if longest else lengths[lengths > 0]
+    return pieces[np.random.Generator(np.random.PCG64(0)).integers(0, pieces.size, count)]
+
+
+def peak() -> float:
+    """Resident memory at its highest, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def pack(name: str, lengths: npt.NDArray[np.int64], capacity: int) -> None:
+    """Pack lengths alone and print a line of the table."""
+    from tilth.kernels import packing
+
+    packer = getattr(packing, name)
+    packer(lengths[:1000], capacity)  # compiled or read from the cache
+    before, began, cpu = peak(), time.monotonic(), time.process_time()
+    bins = packer(lengths, capacity)
+    seconds, cpu = time.monotonic() - began, time.process_time() - cpu
+    grown = peak() - before
+    padding = packing.Fill.of(lengths, bins, capacity).padding
+    print(f"| {name} | {capacity} | {seconds:.2f} | {cpu:.2f} | {grown:.0f} | {100 * padding:.4f} |", flush=True)
+
+
+def against(name: str, lengths: npt.NDArray[np.int64], capacity: int) -> None:
+    """Pack records with their tokens and print a line of the table."""
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    ids = np.random.Generator(np.random.PCG64(1)).integers(1, 4096, offsets[-1]).astype(np.uint32)
+    if name == "tilth":
+        from tilth.models.batches import windows_of_documents
+
+        rng = np.random.Generator(np.random.PCG64(2))
+        windows_of_documents(offsets[:9], ids[: offsets[8]], np.arange(8), capacity, 0, rng=rng)
+        before, cpu = peak(), time.process_time()
+        made = windows_of_documents(offsets, ids, np.arange(lengths.size), capacity, 0, rng=rng)
+        cpu, grown, padding = time.process_time() - cpu, peak() - before, made.padding
+    else:
+        import datasets
+        import pyarrow as pa
+        from trl import pack_dataset
+
+        datasets.disable_progress_bars()
+        table = pa.table({"input_ids": pa.ListArray.from_arrays(offsets.astype(np.int32), ids.astype(np.int32))})
+        given = datasets.Dataset(table)
+        rows = {"batch_size": lengths.size} if name != "trl" else {}
+        before, cpu = peak(), time.process_time()
+        out = pack_dataset(given, capacity, "bfd_split", {"keep_in_memory": True, **rows})
+        cpu, grown = time.process_time() - cpu, peak() - before
+        padding = 1 - int(lengths.sum()) / (len(out) * capacity)
+    per = 1e6 * cpu / lengths.size
+    print(f"| {name} | {capacity} | {cpu:.2f} | {per:.1f} | {grown:.0f} | {100 * padding:.3f} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="a folder of *.jsonl.zst with texts")
+    parser.add_argument("--each", type=int, default=500, help="records of each file whose tokens are counted")
+    parser.add_argument("--lengths", type=int, default=10_000_000)
+    parser.add_argument("--rows", type=int, default=20_000, help="records that are packed with their tokens")
+    parser.add_argument("--capacity", type=int, nargs="+", default=[1024, 2048])
+    parser.add_argument("--here", nargs=3, metavar=("FILE", "WHAT", "CAPACITY"), help="one line, in this process")
+    args = parser.parse_args()
+    if args.here:
+        lengths, name, capacity = np.load(args.here[0]), args.here[1], int(args.here[2])
+        if name in PACKERS:
+            pack(name, drawn(lengths, args.lengths, capacity), capacity)
+        else:
+            against(name, drawn(lengths, args.rows), capacity)
+        return
+    if args.data is None:
+        parser.error("give --data")
+    lengths = real_lengths(args.data, args.each)
+    print(f"{lengths.size:,} real records: {lengths.mean():.0f} tokens in the mean, median {np.median(lengths):.0f}")
+    for capacity in args.capacity:
+        print(f"longer than {capacity}: {100 * (lengths > capacity).mean():.1f} %")
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder) / "lengths.npy")
+        np.save(file, lengths)
+        command = [sys.executable, __file__, "--lengths", str(args.lengths), "--rows", str(args.rows), "--here", file]
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        print(f"\n{args.lengths:,} lengths\n| packer | capacity | s | s of processor | MB | % filling |")
+        print("|---|---:|---:|---:|---:|---:|", flush=True)
+        for capacity in args.capacity:
+            for name in PACKERS:
+                subprocess.run([*command, name, str(capacity)], check=True, env=env)
+        print(f"\n{args.rows:,} records\n| with tokens | capacity | s of processor | us a record | MB | % filling |")
+        print("|---|---:|---:|---:|---:|---:|", flush=True)
+        for capacity in args.capacity:
+            for name in PEERS:
+                subprocess.run([*command, name, str(capacity)], check=True, env=env)
+
+
+if __name__ == "__main__":
+    main()
