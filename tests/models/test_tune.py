@@ -73,7 +73,7 @@ def test_tuning_learns_answers_and_generation_gives_them() -> None:
 
 
 def test_long_dialogues_are_cut_between_rounds_and_what_fits_no_window_is_named() -> None:
-    """Three rounds of 8 tokens in windows of 16: the first two lie in one, the third in another, and all are learned."""
+    """Three rounds of 8 tokens in windows of 16: two lie in one, the third in another, all are learned."""
     rounds = [([1, 2], [3, 4, 5, 6, 7]), ([2, 3], [7, 6, 5, 4, 3]), ([3, 4], [5, 7, 3, 6, 4])]
     said = [i for prompt, answer in rounds for i in (*prompt, *answer, 0)]
     offsets, ids = texts([said, [1] * 3 + [2] * 20, [9, 8, 10, 0], [8, 9, 11, 0]])
