@@ -4,8 +4,9 @@
 
 Lengths are tokens of real records (a tokenizer of 4,096 ids, trained on a tenth of them), cut to pieces of one window
 and drawn with replacement up to `--lengths`. Each line is a process of its own; its peak is what resident memory grew
-by, the lengths themselves not counted. The peer packs `--rows` records of the same lengths with their tokens, and so
-does `windows_of_documents`, which also makes inputs, targets and document numbers; both cut what is too long.
+by, the lengths themselves not counted. The peer needs tokens: it is given `--few` of the same pieces with tokens of
+one byte, which cost next to nothing to move. Then both pack `--rows` whole records with their tokens, of four bytes,
+and cut what is too long: the peer makes one array, `windows_of_documents` makes inputs, targets and document numbers.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-PACKERS = ("best_fit_decreasing", "first_fit_decreasing", "next_fit")
-PEERS = ("tilth", "trl", "trl, all rows at once")
+PACKERS = ("best_fit_decreasing", "first_fit_decreasing", "next_fit", "trl")
+PEERS = ("tilth", "trl, 1,000 rows at a time", "trl, all rows at once")
 
 
 def real_lengths(data: Path, each: int) -> npt.NDArray[np.int64]:
@@ -58,14 +60,40 @@ def pack(name: str, lengths: npt.NDArray[np.int64], capacity: int) -> None:
     """Pack lengths alone and print a line of the table."""
     from tilth.kernels import packing
 
-    packer = getattr(packing, name)
-    packer(lengths[:1000], capacity)  # compiled or read from the cache
-    before, began, cpu = forget(), time.monotonic(), time.process_time()
-    bins = packer(lengths, capacity)
+    if name == "trl":
+        given = listed(lengths, np.zeros(int(lengths.sum()), np.uint8))
+        before, began, cpu = forget(), time.monotonic(), time.process_time()
+        windows = len(by_trl(given, capacity, lengths.size))
+    else:
+        packer = getattr(packing, name)
+        packer(lengths[:1000], capacity)  # compiled or read from the cache
+        before, began, cpu = forget(), time.monotonic(), time.process_time()
+        windows = int(packer(lengths, capacity).max()) + 1
     seconds, cpu = time.monotonic() - began, time.process_time() - cpu
-    grown = resident("VmHWM") - before
-    padding = packing.Fill.of(lengths, bins, capacity).padding
-    print(f"| {name} | {capacity} | {seconds:.2f} | {cpu:.2f} | {grown:.0f} | {100 * padding:.4f} |", flush=True)
+    grown, per = resident("VmHWM") - before, 1e9 * cpu / lengths.size
+    padding = 100 * packing.Fill(windows, capacity, int(lengths.sum())).padding
+    what = f"| {name} | {capacity} | {lengths.size:,} |"
+    print(f"{what} {seconds:.2f} | {cpu:.2f} | {per:,.0f} | {grown:.0f} | {padding:.3f} |", flush=True)
+
+
+def listed(lengths: npt.NDArray[np.int64], ids: npt.NDArray[Any]) -> Any:
+    """A dataset of token lists; the peer is imported and called once, so that neither is measured."""
+    import datasets
+    import pyarrow as pa
+    from trl import pack_dataset
+
+    datasets.disable_progress_bars()
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    made = datasets.Dataset(pa.table({"input_ids": pa.ListArray.from_arrays(offsets, ids)}))
+    pack_dataset(made.select(range(4)), int(lengths.max()), "bfd_split", {"keep_in_memory": True})
+    return made
+
+
+def by_trl(given: Any, capacity: int, rows: int) -> Any:
+    """The peer's best fit decreasing, so many rows at a time (it takes 1,000 unless told otherwise)."""
+    from trl import pack_dataset
+
+    return pack_dataset(given, capacity, "bfd_split", {"keep_in_memory": True, "batch_size": rows})
 
 
 def against(name: str, lengths: npt.NDArray[np.int64], capacity: int) -> None:
@@ -81,16 +109,12 @@ def against(name: str, lengths: npt.NDArray[np.int64], capacity: int) -> None:
         made = windows_of_documents(offsets, ids, np.arange(lengths.size), capacity, 0, rng=rng)
         cpu, grown, padding = time.process_time() - cpu, resident("VmHWM") - before, made.padding
     else:
-        import datasets
-        import pyarrow as pa
-        from trl import pack_dataset
-
-        datasets.disable_progress_bars()
-        table = pa.table({"input_ids": pa.ListArray.from_arrays(offsets.astype(np.int32), ids.astype(np.int32))})
-        given = datasets.Dataset(table)
-        rows = {"batch_size": lengths.size} if name != "trl" else {}
+        given, rows = (
+            listed(lengths, ids.astype(np.int32)),
+            1000 if name == "trl, 1,000 rows at a time" else lengths.size,
+        )
         before, cpu = forget(), time.process_time()
-        out = pack_dataset(given, capacity, "bfd_split", {"keep_in_memory": True, **rows})
+        out = by_trl(given, capacity, rows)
         cpu, grown = time.process_time() - cpu, resident("VmHWM") - before
         padding = 1 - int(lengths.sum()) / (len(out) * capacity)
     per = 1e6 * cpu / lengths.size
@@ -102,6 +126,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="a folder of *.jsonl.zst with texts")
     parser.add_argument("--each", type=int, default=500, help="records of each file whose tokens are counted")
     parser.add_argument("--lengths", type=int, default=10_000_000)
+    parser.add_argument("--few", type=int, default=50_000, help="lengths for the peer")
     parser.add_argument("--rows", type=int, default=20_000, help="records that are packed with their tokens")
     parser.add_argument("--capacity", type=int, nargs="+", default=[1024, 2048])
     parser.add_argument("--here", nargs=3, metavar=("FILE", "WHAT", "CAPACITY"), help="one line, in this process")
@@ -109,7 +134,7 @@ def main() -> None:
     if args.here:
         lengths, name, capacity = np.load(args.here[0]), args.here[1], int(args.here[2])
         if name in PACKERS:
-            pack(name, drawn(lengths, args.lengths, capacity), capacity)
+            pack(name, drawn(lengths, args.few if name == "trl" else args.lengths, capacity), capacity)
         else:
             against(name, drawn(lengths, args.rows), capacity)
         return
@@ -122,10 +147,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / "lengths.npy")
         np.save(file, lengths)
-        command = [sys.executable, __file__, "--lengths", str(args.lengths), "--rows", str(args.rows), "--here", file]
+        command = [sys.executable, __file__, "--lengths", str(args.lengths), "--rows", str(args.rows)]
+        command += ["--few", str(args.few), "--here", file]
         env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-        print(f"\n{args.lengths:,} lengths\n| packer | capacity | s | s of processor | MB | % filling |")
-        print("|---|---:|---:|---:|---:|---:|", flush=True)
+        print("\n| packer | capacity | lengths | s | s of processor | ns a length | MB | % filling |")
+        print("|---|---:|---:|---:|---:|---:|---:|---:|", flush=True)
         for capacity in args.capacity:
             for name in PACKERS:
                 subprocess.run([*command, name, str(capacity)], check=True, env=env)
