@@ -44,7 +44,7 @@ Ints = npt.NDArray[np.int64]
 Packing = Literal["next_fit", "best_fit", "first_fit"]
 IGNORED = -1
 STRETCH = 256
-"""Windows packed at once where the order is roughly kept: about one of them is filling that packing all would save."""
+"""Windows packed at once where the order is roughly kept; of them one or two more are filling than if all were."""
 
 
 @dataclass(frozen=True)
@@ -272,8 +272,8 @@ def rows_of(
 
     ``next_fit`` keeps the order and fills least. The other two fill windows of pieces that are read at about the same
     time: the order is taken in stretches of about `STRETCH` windows, each is packed by itself, and its windows come in
-    random order, or the longest pieces would be read first. So copies of a record stay apart, and no piece is read
-    further than a stretch from its place.
+    random order, or the longest pieces would be read first. So no piece is read further than about a stretch from its
+    place, and copies of a record stay about as far apart as they were.
 
     Args:
         packing: ``next_fit``, ``best_fit`` or ``first_fit``; see `kernels.packing`.
