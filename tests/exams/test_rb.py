@@ -109,7 +109,8 @@ def test_regrouping_finds_what_names_hide() -> None:
 
 def test_reaches_the_end_of_equal_shares_in_seven_tenths_of_the_steps() -> None:
     """Mislabelled sources in equal shares, against groups found in the texts and balanced: the entry's claim."""
-    proof = TinyLm(depth=2, tokens=90_000, vocab=600, context=64, batch=8, points=10)
+    # in bfloat16 rounding alone moves the share by 0.1 to 0.2, so this is float32
+    proof = TinyLm(depth=2, tokens=90_000, vocab=600, context=64, batch=8, points=10, precision="float32")
     parts, gains = [], []
     for seed in range(3):
         made = mislabelled(PROBE.build(5000, Run(seed=seed)))

@@ -48,6 +48,14 @@ def same(a: Curve, b: Curve) -> bool:
     return bool((a.losses == b.losses).all() and (a.training == b.training).all() and a.shares == b.shares)
 
 
+def test_a_steered_plan_is_read_in_chunks() -> None:
+    made = world()
+    assert made.goal is not None
+    proof = PROOF.model_copy(update={"packing": "best_fit"})
+    with pytest.raises(UsageError, match="packing"):
+        proof.curve(plan_of(made), made.pool, made.goal, Run())
+
+
 def test_a_steered_plan_reads_by_what_was_decided_and_its_log_replays_it(tmp_path: Path) -> None:
     made = world()
     plan = plan_of(made)

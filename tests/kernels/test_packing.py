@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +22,7 @@ from tilth.kernels.packing import (
     shuffled,
     starts,
 )
+from tilth.models.tokenizer import Tokenizer
 
 Packer = Callable[[np.ndarray, int], np.ndarray]
 PACKERS: dict[str, Packer] = {f.__name__: f for f in (best_fit_decreasing, first_fit_decreasing, next_fit)}
@@ -89,6 +93,18 @@ def test_lognormal_lengths_fill_the_windows(name: str, seed: int) -> None:
     assert Fill.of(lengths, next_fit(lengths, 2048), 2048).padding > 0.1
     assert np.array_equal(bins, PACKERS[name](lengths, 2048))
     assert np.array_equal(bins, PACKERS[name](lengths.astype(np.uint16), 2048))
+
+
+@pytest.mark.parametrize("name", ["best_fit_decreasing", "first_fit_decreasing"])
+def test_real_lengths_leave_less_than_a_hundredth_empty(name: str) -> None:
+    texts = []
+    for file in sorted((Path(__file__).parents[2] / "examples" / "data").glob("*.jsonl.zst")):
+        lines = zstandard.ZstdDecompressor().decompress(file.read_bytes()).splitlines()
+        texts += [json.loads(line)["text"] for line in lines]
+    lengths = Tokenizer.train(texts[::20], 1000).count(texts)
+    pieces = cut(lengths, 2048).length
+    assert Fill.of(pieces, PACKERS[name](pieces, 2048), 2048).padding <= 0.01
+    assert Fill.of(pieces, next_fit(pieces, 2048), 2048).padding > 0.1
 
 
 def test_shuffling_takes_the_lengths_out_of_the_order_of_the_bins() -> None:

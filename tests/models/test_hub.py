@@ -16,6 +16,8 @@ import pytest
 from tilth.core import Budget, Plan, Run, TablePool
 from tilth.core.errors import BadField, BadInput
 from tilth.core.records import Kind
+from tilth.models.batches import windows_of_documents
+from tilth.models.tokenizer import Tokenizer
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -331,6 +333,42 @@ def test_transformers_trainer_reads_the_plan_in_its_order(folders: dict[str, Pat
     assert state.global_step == 4
     assert math.isfinite(state.training_loss)
     assert seen == list(made["text"])
+
+
+def test_packed_windows_have_the_loss_of_their_documents_alone(folders: dict[str, Path], tmp_path: Path) -> None:
+    local = hub.load(folders["causal"])
+    own = Tokenizer(local.tokenizer.backend_tokenizer.to_str())
+    texts = ["the soil", "rain", "the wind " * 4, "seed", "the " * 30]
+    offsets, ids = own.encode_batch(texts)
+    assert ids.tolist() == [i for row in hub._ids(local, texts) for i in row]
+    end = local.tokenizer.eos_token_id
+    windows = windows_of_documents(
+        offsets, ids, np.arange(5), CONTEXT - 1, end, packing="best_fit", rng=np.random.default_rng(0)
+    )
+    made = hub.packed(windows)
+    assert made.column_names == ["input_ids", "labels", "position_ids"]
+    assert len(made) < 5 + 1, "documents share windows, though two are cut"
+    batch = transformers.default_data_collator(list(made))
+    with torch.no_grad():
+        together = float(local.model(**batch, use_cache=False).loss) * int((batch["labels"] >= 0).sum())
+        alone = 0.0
+        for inputs, targets, documents in zip(windows.inputs, windows.targets, windows.documents, strict=True):
+            for number in np.unique(documents[documents >= 0]):
+                x, y = (torch.from_numpy(a[documents == number].astype(np.int64)) for a in (inputs, targets))
+                logits = local.model(input_ids=x[None]).logits[0]
+                alone += float(torch.nn.functional.cross_entropy(logits, y, reduction="sum"))
+        leaking = float(local.model(**batch, use_cache=False, attention_mask=torch.ones_like(batch["input_ids"])).loss)
+    count = int((batch["labels"] >= 0).sum())
+    assert count == windows.tokens.sum()
+    assert together / count == pytest.approx(alone / count, abs=1e-5)
+    assert abs(leaking - alone / count) > 1e-4, "a mask lets documents see one another, which the test must notice"
+    arguments = transformers.TrainingArguments(
+        output_dir=str(tmp_path), use_cpu=True, max_steps=2, report_to=[], save_strategy="no", logging_strategy="no",
+        disable_tqdm=True, per_device_train_batch_size=2, learning_rate=1e-2,
+    )  # fmt: skip
+    collate = transformers.default_data_collator
+    trainer = transformers.Trainer(model=local.model, args=arguments, train_dataset=made, data_collator=collate)
+    assert math.isfinite(trainer.train().training_loss)
 
 
 @pytest.mark.parametrize(

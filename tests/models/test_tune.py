@@ -72,6 +72,25 @@ def test_tuning_learns_answers_and_generation_gives_them() -> None:
     assert np.mean(right) > 0.9
 
 
+def test_long_dialogues_are_cut_between_rounds_and_what_fits_no_window_is_named() -> None:
+    """Three rounds of 8 tokens in windows of 16: two lie in one, the third in another, all are learned."""
+    rounds = [([1, 2], [3, 4, 5, 6, 7]), ([2, 3], [7, 6, 5, 4, 3]), ([3, 4], [5, 7, 3, 6, 4])]
+    said = [i for prompt, answer in rounds for i in (*prompt, *answer, 0)]
+    offsets, ids = texts([said, [1] * 3 + [2] * 20, [9, 8, 10, 0], [8, 9, 11, 0]])
+    marks = [[False] * 2 + [True] * 6] * 3 + [[False] * 3 + [True] * 20] + [[False] * 2 + [True] * 2] * 2
+    long = Dialogues(offsets, ids, np.concatenate(marks), np.zeros(4, np.int64))
+    tuned, options = model(), Options(rate=0.01, batch=1)
+    done = train_sft(tuned, long, order_of(4, 60), options, packing="best_fit", rng=np.random.default_rng(0))
+    assert done.left_out.tolist() == [1]
+    first = [*said[:8], *said[8:10]]  # the second round was read after the first, the third at a window's beginning
+    for prompt, answer in (rounds[0], (first, rounds[1][1]), rounds[2], ([9, 8], [10]), ([8, 9], [11])):
+        assert generate(tuned, [[0, *prompt]], 8, end=0)[0].tolist() == answer
+    kept = train_sft(model(), long, order_of(4, 60), options)
+    assert kept.left_out.tolist() == [1]
+    assert kept.tokens[-1] == done.tokens[-1] == 60 * (18 + 2 + 2)
+    assert len(done.losses) < len(kept.losses)
+
+
 def test_prompts_are_read_and_not_learned() -> None:
     """The gradient of the logits is zero at prompt positions: what is learned is the same for any prompt target."""
     tuned, data = model(), talks(TURNED[:8])

@@ -28,10 +28,12 @@ from numba import njit
 __all__ = [
     "Fill",
     "Pieces",
+    "Placed",
     "best_fit_decreasing",
     "cut",
     "cut_between",
     "first_fit_decreasing",
+    "lay",
     "next_fit",
     "shuffled",
     "starts",
@@ -54,6 +56,25 @@ class Pieces(NamedTuple):
     owner: Ints
     start: Ints
     length: Ints
+
+
+class Placed(NamedTuple):
+    """Pieces of token streams and the windows they go to, all (pieces,).
+
+    Attributes:
+        document: the number under which a piece's tokens attend to one another.
+        begins: where in `ids` its document begins: the first token is predicted from the end token.
+        ends: where its document ends: that place, one after its last token, is predicted as the end token; -1 if not.
+        start, stop: the piece.
+        row: its window; those of one lie side by side in the order given.
+    """
+
+    document: Ints
+    begins: Ints
+    ends: Ints
+    start: Ints
+    stop: Ints
+    row: Ints
 
 
 @dataclass(frozen=True)
@@ -170,6 +191,27 @@ def cut_between(indptr: npt.ArrayLike, sizes: npt.ArrayLike, capacity: int) -> t
     left_out = np.zeros(bounds.size - 1, np.bool_)
     owner, start, length, made = _cut_between(bounds, units, capacity, left_out)
     return Pieces(owner[:made], start[:made], length[:made]), left_out
+
+
+def lay(
+    ids: npt.NDArray[np.uint32],
+    learned: Bools,
+    placed: Placed,
+    end: int,
+    inputs: npt.NDArray[np.int32],
+    targets: npt.NDArray[np.int32],
+    documents: npt.NDArray[np.int32],
+) -> None:
+    """Write pieces into windows: what is read, what is predicted from it, and of which document it is.
+
+    A token is predicted from the one before it. Nothing is written to `targets` where `learned` says no, nor to any
+    array where no piece lies.
+
+    Args:
+        inputs, targets, documents: (windows, context), written to.
+    """
+    column = starts(placed.stop - placed.start, placed.row)
+    _lay(ids, learned, *placed, column, end, inputs, targets, documents)
 
 
 def _checked(lengths: npt.ArrayLike, capacity: int, longer: bool = False) -> Ints:
@@ -325,6 +367,34 @@ def _starts(sizes: Ints, bins: Ints, count: int) -> Ints:
         out[i] = used[bins[i]]
         used[bins[i]] += sizes[i]
     return out
+
+
+@njit(cache=True, nogil=True)
+def _lay(
+    ids: npt.NDArray[np.uint32],
+    learned: Bools,
+    document: Ints,
+    begins: Ints,
+    ends: Ints,
+    start: Ints,
+    stop: Ints,
+    row: Ints,
+    column: Ints,
+    end: int,
+    inputs: npt.NDArray[np.int32],
+    targets: npt.NDArray[np.int32],
+    documents: npt.NDArray[np.int32],
+) -> None:
+    for p in range(row.size):
+        r, shift = row[p], column[p] - start[p]
+        for k in range(start[p], stop[p]):
+            c = k + shift
+            documents[r, c] = document[p]
+            inputs[r, c] = end if k == begins[p] else np.int64(ids[k - 1])
+            if k == ends[p]:
+                targets[r, c] = end
+            elif learned[k]:
+                targets[r, c] = ids[k]
 
 
 @njit(cache=True, nogil=True)

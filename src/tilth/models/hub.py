@@ -27,8 +27,9 @@ from tilth.core.plan import Plan
 from tilth.core.pool import Pool
 from tilth.core.records import FIELDS, Kind, Record
 from tilth.core.run import Run
+from tilth.models.batches import IGNORED, Windows
 
-__all__ = ["STYLES", "Local", "Scores", "answers", "dataset", "load", "score", "train"]
+__all__ = ["STYLES", "Local", "Scores", "answers", "dataset", "load", "packed", "score", "train"]
 
 Task = Literal["causal", "masked", "encoder"]
 Floats = npt.NDArray[np.float64]
@@ -453,6 +454,37 @@ def dataset(plan: Plan, pool: Pool, run: Run, style: str = "") -> Any:
         known = sorted({r["label"] for r in records})
         made = made.cast_column("label", datasets.ClassLabel(names=known))
     return made.select(place)
+
+
+def packed(windows: Windows) -> Any:
+    """Windows as a ``datasets.Dataset`` whose documents stay apart under a causal model of transformers.
+
+    Columns ``input_ids``, ``labels`` and ``position_ids``, one place longer than the windows, because these models
+    predict a label from the place before it. Positions restart with each document, and there is no attention mask:
+    from that transformers knows that several sequences share a row and lets none attend to another. The loss of a row
+    is that of its documents alone. Train with ``transformers.default_data_collator``. Trap: a collator that adds an
+    attention mask undoes it, and so does a cache: outside the Trainer, which sets it, call with ``use_cache=False``.
+
+    The windows come from `batches.windows_of_documents` or `windows_of_rounds` with the model's own ids:
+    ``Tokenizer(local.tokenizer.backend_tokenizer.to_str())`` encodes as the model's tokenizer does.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtra(f"Handing windows over needs datasets: pip install 'tilth[hf]'. {error}") from None
+    rows, width = windows.documents.shape
+    at = np.arange(width)
+    begins = np.ones((rows, width), np.bool_)
+    begins[:, 1:] = windows.documents[:, 1:] != windows.documents[:, :-1]
+    positions = at - np.maximum.accumulate(np.where(begins, at, 0), 1)
+    last = np.zeros((rows, 1), np.int64)  # nothing is predicted from it: it is there to carry the last label
+    labels = np.where(windows.targets == IGNORED, UNMASKED, windows.targets)
+    columns = {
+        "input_ids": np.concatenate([windows.inputs, last], 1),
+        "labels": np.concatenate([last + UNMASKED, labels], 1),
+        "position_ids": np.concatenate([positions, last], 1),
+    }
+    return datasets.Dataset.from_dict({name: list(values.astype(np.int64)) for name, values in columns.items()})
 
 
 def _text(row: Mapping[str, Any]) -> Record:

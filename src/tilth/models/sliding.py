@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tilth.kernels.packing import best_fit_decreasing
-from tilth.models.batches import Windows, _Pieces, _placed
+from tilth.kernels.packing import Placed, best_fit_decreasing
+from tilth.models.batches import Windows, side_by_side
 
 __all__ = ["sliding_windows"]
 
@@ -44,11 +44,11 @@ def sliding_windows(offsets: Ints, ids: npt.NDArray[np.uint32], context: int, st
             done = stop
     table = np.array(pieces, np.int64).reshape(-1, 4)
     row = best_fit_decreasing(table[:, 3] - table[:, 2], context)
-    return _placed(
+    return side_by_side(
         np.concatenate(parts) if parts else np.zeros(0, np.uint32),
         np.concatenate(learned) if learned else np.zeros(0, np.bool_),
         np.arange(offsets.size - 1),
-        _Pieces(table[:, 0], table[:, 1], table[:, 2], table[:, 3], row),
+        Placed(table[:, 0], table[:, 1], np.full(len(table), -1), table[:, 2], table[:, 3], row),
         context,
         end,
     )

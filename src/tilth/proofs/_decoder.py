@@ -21,6 +21,7 @@ __all__ = [
     "END",
     "answer_nats",
     "asked",
+    "packed_as",
     "planned_talks",
     "require_torch",
     "trained_on_answers",
@@ -115,14 +116,26 @@ def trained_on_answers(
 
     rows, (talks,) = planned_talks(plan, tokens, run, encode)
     order = reading_order(plan.repeats[rows], run.rng("order"), plan.phase[rows], plan.rank[rows])
+    packed = packed_as(plan, rows, order, run)
     config = Config.of_depth(depth, tokenizer.vocab_size, context)
     options = Options(rate=config.rate, batch=batch)
     model = build(config, generator(run.rng("init"))).to(run.device)
     save = None
     if run.scratch is not None:
-        save = Checkpoint(run.scratch).keyed(model, options, talks.ids, talks.offsets, order)
-    train_sft(model, talks, order, options, end=END, save=save)
+        made = (model, options, talks.ids, talks.offsets, order, packed.get("packing", "next_fit"), plan.phase[rows])
+        save = Checkpoint(run.scratch).keyed(*made)
+    train_sft(model, talks, order, options, end=END, save=save, **packed)
     return model.eval(), tokenizer
+
+
+def packed_as(plan: Plan, rows: Ints, order: Ints, run: Run) -> dict[str, Any]:
+    """How `tune.train_sft` packs a plan's dialogues: by best fit within a phase, in their order where the plan ranks.
+
+    Where nothing is ranked the order within a phase is random anyway, and best fit takes a fifth fewer steps.
+    """
+    if not np.isnan(plan.rank[rows]).all():
+        return {}
+    return {"packing": "best_fit", "rng": run.rng("packing"), "stage": plan.phase[rows][order]}
 
 
 def asked(holdout: Pool, who: str) -> tuple[list[list[Mapping[str, Any]]], list[str]]:

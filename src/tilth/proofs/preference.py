@@ -13,7 +13,7 @@ from tilth.core import Goal, Losses, Plan, Pool, Proof, Run
 from tilth.core.records import Kind
 from tilth.models.dialogues import Dialogues, encode_dialogues
 from tilth.models.tokenizer import Tokenizer
-from tilth.proofs._decoder import END, answer_nats, planned_talks, require_torch
+from tilth.proofs._decoder import END, answer_nats, packed_as, planned_talks, require_torch
 from tilth.proofs._text import tokenizer_for
 
 __all__ = ["Preference"]
@@ -97,13 +97,14 @@ class Preference(Proof):
         config = Config.of_depth(self.depth, tokenizer.vocab_size, self.context)
         first = Options(rate=config.rate, batch=self.batch)
         second = Options(rate=config.rate * self.slower, batch=self.batch)
+        packed = packed_as(plan, rows, order, run)
         with threads(1):
             model = build(config, generator(run.rng("init"))).to(run.device)
             save = None
             if run.scratch is not None:
                 made = (self.fingerprint(), model, first, second, chosen.ids, rejected.ids, chosen.offsets, order)
-                save = Checkpoint(run.scratch).keyed(*made)
-            train_sft(model, chosen, order, first, end=END, save=save and save.keyed("chosen"))
+                save = Checkpoint(run.scratch).keyed(*made, packed.get("packing", "next_fit"), plan.phase[rows])
+            train_sft(model, chosen, order, first, end=END, save=save and save.keyed("chosen"), **packed)
             reference = deepcopy(model).eval()
             train_dpo(
                 model, chosen, rejected, order, second, beta=self.beta, end=END, save=save and save.keyed("pairs")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from tilth.core import Curve, CurveProof, Goal, Plan, Pool, Run
-from tilth.models.batches import reading_order, windows, windows_to_score
+from tilth.core.errors import BadField
+from tilth.models.batches import reading_order, windows, windows_of_documents, windows_to_score
 from tilth.proofs._decoder import require_torch
 from tilth.proofs._steered import reading
 from tilth.proofs._text import encoded_sample, scored_items, tokenizer_for
@@ -62,6 +63,10 @@ class TinyLm(CurveProof):
     )
     longest: int = Field(1000, ge=16, description="characters of a holdout item that are scored, from its beginning")
     apart: bool = Field(True, description="documents in one window do not attend to one another")
+    packing: Literal["chunk", "best_fit", "first_fit"] = Field(
+        "chunk",
+        description="chunk: texts end to end, cut every `context` tokens; the others cut only what is longer than that",
+    )
 
     @property
     def needs(self) -> Sequence[str]:
@@ -120,8 +125,25 @@ class TinyLm(CurveProof):
         if plan.steering is None:
             rows, offsets, ids = encoded_sample(plan, pool, tokenizer, self.tokens, run)
             order = reading_order(plan.repeats[rows], run.rng("order"), plan.phase[rows], plan.rank[rows])
-            read = windows(offsets, ids, order, self.context, 0, self.tokens)
+            if self.packing == "chunk":
+                read = windows(offsets, ids, order, self.context, 0, self.tokens)
+            else:
+                read = windows_of_documents(
+                    offsets,
+                    ids,
+                    order,
+                    self.context,
+                    0,
+                    packing=self.packing,
+                    rng=run.rng("packing"),
+                    stage=plan.phase[rows][order],
+                    tokens=self.tokens,
+                )
             return Fixed(read, self.batch, run.device), None, [read.inputs]
+        if self.packing != "chunk":
+            raise BadField(
+                f"The 'packing' of a steered plan is 'chunk': its groups' windows stay apart. Got {self.packing!r}."
+            )
         scale = {"tokens": self.tokens, "context": self.context, "longest": self.longest}
         found = reading(plan, pool, goal, run, tokenizer, **scale)
         feed, policy = found.feed(pool, goal, run, model, options, apart=self.apart)
