@@ -84,7 +84,7 @@ def _curves(setting: Setting, target: str, seed: int) -> dict[str, Curve]:
 def world(setting: Setting, target: str, run: Run) -> World:
     """`size` bytes of each domain, and the target's items, which lie in no record of the pool.
 
-    The budget is twice the pool, and a trial reads no less than that, so it leaves nothing out of the pool.
+    The budget is twice the pool, so a trial takes as much of the pool as makes half of what it reads.
     """
     probe = setting.probe.model_copy(update={"shares": ((target, 1.0),)})
     made = probe.build(10**6, run)
