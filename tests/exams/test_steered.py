@@ -11,11 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tilth.core import Budget, Curve, Goal, Limits, Plan, Run, TablePool, World
+from tilth import catalog
+from tilth.core import Budget, Curve, Goal, Limits, OnlinePolicy, Plan, Run, TablePool, World
 from tilth.core.errors import UsageError
 from tilth.engine.local import Workers
 from tilth.engine.prove import prove
 from tilth.models.checkpoint import Checkpoint
+from tilth.models.feeds import Batch, Mixed
 from tilth.policies.mix.natural import Natural
 from tilth.policies.mix.steered import Steered
 from tilth.policies.mix.stratified import Stratified
@@ -26,6 +28,8 @@ from tilth.proofs.tiny_lm import TinyLm
 
 PROBE = PlantedMixture()
 PROOF = TinyLm(depth=1, tokens=40_000, vocab=500, context=64, batch=8, points=2)
+POLICIES = [name for name, module in catalog.names().items() if module.startswith("tilth.policies.")]
+ONLINE = [name for name in POLICIES if issubclass(catalog.find(name), OnlinePolicy)]
 
 
 def world(seed: int = 0) -> World:
@@ -82,6 +86,34 @@ def test_a_steered_plan_reads_by_what_was_decided_and_its_log_replays_it(tmp_pat
     assert same(first, trial(replayed, made)), "the log does not give the same run"
     other = [(step, shares if step < 40 else {"d": 1.0}) for step, shares in log]
     assert not (trial(plan.replaying(other), made).losses == first.losses).all()
+
+
+@pytest.mark.parametrize("name", ONLINE)
+def test_every_online_policys_log_gives_the_same_batches(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log as JSON keeps it, under another policy that nobody asks, in a process that has decided nothing."""
+    made = world(2)
+    plan = plan_of(made, policy={"use": name, "steps": 5} if name == "skill_it" else name, every=5)
+    read: list[tuple[Any, ...]] = []
+    drawn = Mixed.batch
+
+    def noted(self: Mixed, step: int) -> Batch:
+        batch = drawn(self, step)
+        if self.policy is not None or self._replay:  # not those that a graph or a reference is learned from
+            read.append((step, batch.groups, batch.inputs.tolist(), batch.targets.tolist(), batch.readings.tolist()))
+        return batch
+
+    monkeypatch.setattr(Mixed, "batch", noted)
+    first = trial(plan, made)
+    batches = read[:]
+    read.clear()
+    again = plan.replaying(json.loads(json.dumps(first.shares)))
+    assert again.steering is not None
+    other = {"use": "rb" if name == "dga" else "dga"}
+    replayed = trial(replace(again, steering=replace(again.steering, policy=other)), made)
+    assert len(batches) == 79
+    assert read == batches
+    assert same(first, replayed)
+    assert len({json.dumps(shares) for _, shares in first.shares}) > 2, "it never decided anything"
 
 
 def test_killed_and_resumed_it_decides_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

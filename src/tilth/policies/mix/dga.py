@@ -29,8 +29,9 @@ class Dga(OnlinePolicy[State]):
     Cost: a forward pass over a mini-batch of every group and target at each decision. Trap: inner products grow with
     gradients, so a rate that suits one model does not suit another: by default they are divided by the length of the
     target's gradient and the groups' mean length (`scale`). Small `beta` keeps noise from driving the shares to one
-    group. A target that is used up by looking at it often is still no holdout: prove on another. Ours: the scale, and
-    rates that suit it; the paper's are unsure. Its many-domain mode, mixtures of fixed distributions, is not built.
+    group. A domain of few tokens may stay aligned after a model knows it by heart, so leave ``steered`` its `cap`. A
+    target that is used up by looking at it often is still no holdout: prove on another. Ours: the scale, and rates that
+    suit it; the paper's are unsure. Its many-domain mode, mixtures of fixed distributions, is not built.
 
     >>> from tilth.models.influence import Known
     >>> from tilth.core import Run
