@@ -45,9 +45,9 @@ SOURCES = (
     "techdocs_peps",
 )
 GOAL = (0.6, 0.3, 0.1)
-SEEDS, SIMULATED = 5, 20
+SEEDS, SIMULATED = 4, 10
 TRIAL = TinyLm(depth=1, tokens=24_000, vocab=1024, context=64, batch=8, points=1, precision="float32")
-JUDGE = TRIAL.model_copy(update={"tokens": 150_000})
+JUDGE = TRIAL.model_copy(update={"tokens": 120_000})
 ROUNDS = (64, 32, 16)
 WORSE = 0.01
 """Bits per byte that a race may be lost by and still count as not worse; set before the run."""
