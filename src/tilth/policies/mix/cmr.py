@@ -42,9 +42,9 @@ class Cmr(Policy):
 
     Cost: (ratios + 1) x seeds trials. Trap: trials start from nothing unless the proof starts from your model, so they
     see what is crowded out rather than what is forgotten; and the paper's ratio grows with tokens and size, so one from
-    small trials is a cautious one. The interval is of seeds alone: where the law fits badly it is too narrow (`tilth claim
-    gu2024_critical_ratio`). Near copies of held-out general text flatter every ratio: remove duplicates first. Held-out
-    text and the reference at ratio 0 are ours.
+    small trials is a cautious one. The interval is of seeds alone: where the law fits badly it is too narrow (`tilth
+    claim gu2024_critical_ratio`). Near copies of held-out general text flatter every ratio: remove duplicates first.
+    Held-out text and the reference at ratio 0 are ours.
 
     >>> from tilth.core import Plan, Run
     >>> from tilth.probes.planted_mixture import PlantedMixture

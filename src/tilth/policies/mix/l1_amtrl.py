@@ -41,11 +41,11 @@ class L1Amtrl(Policy):
 
     Cost: embedding the records read, then seconds. Trap: what a target is made of can be written in several ways when
     there are more sources than directions; the lasso takes a short one, which trains well but may name other sources
-    than you would. In a simulator of 20 sources on 5 directions it named four in ten of the target's three, as it does
-    on the true heads; the target's risk was two thirds of that under equal shares with 40 examples of the target and
-    four tenths with 400 (`tilth claim wang2023_l1_relevance`). Heads are scaled to length one first, or loud labels
-    would count for more. Means of texts, classes, the bootstrap and fitting to earlier rounds' records, too, are
-    ours.
+    than you would. In a simulator of 20 sources on 5 directions it named a third of the target's three, hardly fewer
+    than on the true heads; the target's risk was two thirds of that under equal shares with 40 examples of the target
+    and four tenths with 400 (`tilth claim wang2023_l1_relevance`). Heads are scaled to length one first, or loud labels
+    would count for more. Means of texts, classes, the bootstrap, and rounds that judge by earlier rounds' records, too,
+    are ours.
 
     >>> from tilth.core import Plan, Run
     >>> from tilth.probes.planted_mixture import PlantedMixture
