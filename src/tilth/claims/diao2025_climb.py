@@ -139,10 +139,10 @@ def run(data: Path | None) -> list[dict[str, Any]]:
     return statements(simulated, real)
 
 
-def statements(simulated: Sequence[tuple[float, float]], real: Sequence[Marks]) -> list[dict[str, Any]]:
+def statements(simulated: Sequence[Sequence[float]], real: Sequence[Marks]) -> list[dict[str, Any]]:
     """The paper's statements, judged on what `race_simulated` and `marks` give of each seed."""
     of = {name: np.array([one[name] for one in real]) for name in real[0]}
-    rounds, once = np.array(simulated).T
+    rounds, once, single = np.array(simulated).T
     won = (rounds < once).astype(float)
 
     def race(name: str, what: str) -> list[dict[str, Any]]:
@@ -171,9 +171,12 @@ def statements(simulated: Sequence[tuple[float, float]], real: Sequence[Marks]) 
         lab.row("simulated response: share of seeds in which rounds end lower", "at least 0.8", won, won.mean() >= 0.8),
         lab.row("... above its least, rounds", "", rounds, None),
         lab.row("... above its least, one shot", "", once, None),
+        lab.row("... above its least, rounds that are one round of as many trials", "", single, None),
         *race("n-gram", f"n-gram trials ({sum(ROUNDS)}), judged by a transformer"),
         lab.row("... n-gram loss itself, rounds less one shot", "", of["n-gram: own rounds"] - of["n-gram: own once"],
                 None),
+        lab.row("... rounds less those that are one round of as many trials", "", of["n-gram: rounds"]
+                - of["n-gram: single"], None),
         lab.row("... with the sources' names, rounds less those on domains found", "", of["n-gram: named"]
                 - of["n-gram: rounds"], None),
         lab.row("... the goal's own shares of the sources less rounds", "", of["planted"] - of["n-gram: rounds"], None),
@@ -182,8 +185,8 @@ def statements(simulated: Sequence[tuple[float, float]], real: Sequence[Marks]) 
     ]  # fmt: skip
 
 
-def race_simulated(run: Run, scale: Scale) -> tuple[float, float]:
-    """How far above the least of a simulated response the rounds end, and one shot of as many trials."""
+def race_simulated(run: Run, scale: Scale) -> tuple[float, float, float]:
+    """How far above a simulated response's least the rounds end, one shot of as many trials, and a single round."""
     wanted = run.rng("wanted").dirichlet(np.ones(len(SOURCES)))
     names = [*map(str, range(len(SOURCES)))]
     pool = TablePool(pa.table({"id": [f"{s}{i}" for s in names for i in range(40)], "text": ["x"] * 40 * len(names),
@@ -192,10 +195,10 @@ def race_simulated(run: Run, scale: Scale) -> tuple[float, float]:
     proof, start = Simulated(wanted=tuple(wanted.tolist())), Plan.everything(pool, goal.budget)
     ends = [
         proof.truth(np.array([[*shares_of(policy, start, pool, goal, run).values()]]))[0]
-        for policy in rivals(proof, "source", scale.rounds, scale)
+        for policy in (*rivals(proof, "source", scale.rounds, scale), single(proof, "source", scale))
     ]
     least = proof.truth(wanted[None])[0]
-    return float(ends[0] - least), float(ends[1] - least)
+    return float(ends[0] - least), float(ends[1] - least), float(ends[2] - least)
 
 
 def marks(texts: Mapping[str, Sequence[str]], run: Run, scale: Scale) -> dict[str, float]:
@@ -238,6 +241,8 @@ def marks(texts: Mapping[str, Sequence[str]], run: Run, scale: Scale) -> dict[st
             own = [float(proof.trial(plan, pool, world.goal, run.at("own")).mean()) for plan in plans]
             out |= {f"{name}: own {arm}": loss for arm, loss in zip(("rounds", "once"), own, strict=True)}
             out[f"{name}: worst"] = judged(policies[0].worst().revise(start, pool, world.goal.blind(), run.at(name)))
+            once = single(proof, "domain", scale)
+            out[f"{name}: single"] = judged(once.revise(start, pool, world.goal.blind(), run.at(name)))
             named = rivals(proof, "hidden", trials, scale)[0]
             out[f"{name}: named"] = judged(named.revise(start, pool, world.goal.blind(), run.at(name)))
     sources = {name: np.flatnonzero(np.array(hidden) == name) for name in SOURCES}
@@ -257,6 +262,11 @@ def rivals(proof: Proof, by: str, trials: Sequence[int], scale: Scale) -> tuple[
         Climb(by=by, proof=proof, trials=tuple(trials), draws=scale.draws, regressor=scale.regressor),
         RegMix(by=by, proof=proof, trials=sum(trials), draws=scale.draws, regressor=scale.regressor),
     )
+
+
+def single(proof: Proof, by: str, scale: Scale) -> Climb:
+    """The search of the rounds with all its trials in the first: what rounds alone are worth."""
+    return rivals(proof, by, scale.rounds, scale)[0].model_copy(update={"trials": (sum(scale.rounds),)})
 
 
 def shares_of(policy: Policy, start: Plan, pool: Pool, goal: Goal, run: Run) -> dict[str, float]:
