@@ -16,7 +16,7 @@ from tilth.claims import diao2025_climb as claim
 
 SMALL = {"depth": 1, "tokens": 1000, "vocab": 300, "context": 32, "points": 1}
 TOY = claim.Scale(
-    records=52, items=10, longest=120, fine=12, trials=(6, 3, 2), rounds=(8, 4, 2), draws=200, regressor="ridge",
+    records=52, items=10, longest=120, fine=12, trials=(6, 2), rounds=(6, 2), draws=200, regressor="ridge",
     trial=claim.TRIAL.model_copy(update=SMALL), judge=claim.TRIAL.model_copy(update=SMALL),
 )  # fmt: skip
 
