@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -9,78 +12,28 @@ import pytest
 
 from tilth.core import Budget, Goal, Limits, Plan, Run, TablePool
 from tilth.core.errors import DataError, UsageError
-from tilth.models.relevance import fit_heads, least_norm, shared_basis
+from tilth.models.relevance import shared_basis
+from tilth.policies.mix import l1_amtrl
 from tilth.policies.mix.l1_amtrl import L1Amtrl
 from tilth.policies.mix.stratified import Stratified
 from tilth.probes.planted_mixture import PlantedMixture
 
-WIDTH, SOURCES, EACH = 50, 20, 700
+pytest.importorskip("torch")  # what claims share needs it
+
+from tilth.claims.wang2023_l1_relevance import Simulator
+
+WIDTH = 50
 POLICY = L1Amtrl(vectors="features", first=60, rounds=2)
-Floats = npt.NDArray[np.float64]
-
-
-class World:
-    """The linear simulator: twenty tasks on a few shared directions; the target's is a combination of three."""
-
-    def __init__(self, seed: int, rank: int, targets: int = 40) -> None:
-        rng = np.random.default_rng(seed)
-        self.rank = rank
-        self.basis = np.linalg.qr(rng.normal(size=(WIDTH, rank)))[0]
-        heads = rng.normal(size=(rank, SOURCES))
-        heads /= np.linalg.norm(heads, axis=0)
-        self.support = rng.choice(SOURCES, 3, replace=False)
-        self.parts = np.zeros(SOURCES)
-        self.parts[self.support] = rng.choice([-1, 1], 3) * rng.uniform(0.5, 1.5, 3)
-        self.wanted = self.basis @ heads @ self.parts
-        self.source = np.repeat(np.arange(SOURCES), EACH)
-        self.x, self.y = self.made(rng, (self.basis @ heads)[:, self.source])
-        self.pool = self.table(self.x, self.y, self.source)
-        self.tx, self.ty = self.made(rng, np.repeat(self.wanted[:, None], targets, axis=1))
-        target = self.table(self.tx, self.ty, np.zeros(targets, int))
-        self.goal = Goal(target, target, Budget(2000, "records"))
-        self.start = Plan.everything(self.pool, self.goal.budget)
-        self.run = Run(seed=seed)
-
-    def made(self, rng: np.random.Generator, tasks: Floats) -> tuple[Floats, Floats]:
-        x = rng.normal(size=(tasks.shape[1], WIDTH))
-        return x, (x * tasks.T).sum(1) + rng.normal(0, 1, len(x))
-
-    def table(self, x: Floats, y: Floats, source: npt.NDArray[np.int64]) -> TablePool:
-        names = [f"s{m:02d}" for m in source]
-        columns = {
-            "id": [f"id{i}" for i in range(len(x))],
-            "text": ["x"] * len(x),
-            "label": [repr(float(v)) for v in y],
-        }
-        return TablePool(pa.table({**columns, "source": names, "features": pa.array(x.tolist())}), "labeled")
-
-    def risk(self, plan: Plan) -> float:
-        """How far the target's task is from the one learned on the plan's records and the target's examples."""
-        rows = np.repeat(np.arange(len(plan)), plan.repeats)
-        basis = shared_basis(self.x[rows], self.y[rows, None], self.source[rows], SOURCES, self.rank)
-        head = fit_heads(self.tx @ basis, self.ty[:, None], np.zeros(len(self.tx), int), 1)[0, :, 0]
-        return float(((basis @ head - self.wanted) ** 2).sum())
-
-    def spread(self) -> Plan:
-        """The rival: relevance by least length, squared, from even records."""
-        rows = np.flatnonzero(np.arange(len(self.source)) % EACH < 180)
-        basis = shared_basis(self.x[rows], self.y[rows, None], self.source[rows], SOURCES, self.rank)
-        heads = fit_heads(self.x[rows] @ basis, self.y[rows, None], self.source[rows], SOURCES)[:, :, 0].T
-        target = fit_heads(self.tx @ basis, self.ty[:, None], np.zeros(len(self.tx), int), 1)[0, :, 0]
-        parts = least_norm(heads, target) ** 2
-        by = self.start.sources
-        keys = self.run.uniform(self.start.ids, "key")
-        return self.start.mixed({"use": "exam"}, "least length", dict(zip(by.names, parts, strict=True)), by, keys)
 
 
 def test_lower_risk_than_even_shares_and_than_least_length() -> None:
     """Five directions and twenty sources, as in the paper's setting: which three is not to be known, the risk is."""
     risks = []
     for seed in range(10):
-        world = World(seed, 5)
+        world = Simulator(Run(seed=seed), each=700)
         plan = POLICY.revise(world.start, world.pool, world.goal, world.run)
         even = Stratified().revise(world.start, world.pool, world.goal, world.run)
-        risks.append([world.risk(p) for p in (plan, world.spread(), even)])
+        risks.append([world.risk(p) for p in (plan, world.planned(world.spread()), even)])
     sparse, spread, even_risk = np.mean(risks, axis=0)
     assert sparse < 0.9 * even_risk
     assert sparse < spread
@@ -90,7 +43,7 @@ def test_finds_the_support_where_it_can_be_known() -> None:
     """With fifteen directions and a target of many examples, the three sources are those with the largest shares."""
     found, strangers = [], []
     for seed in range(6):
-        world = World(seed, 15, targets=300)
+        world = Simulator(Run(seed=seed), rank=15, targets=300, each=700)
         policy = L1Amtrl(vectors="features", first=200, rounds=2, rank=15)
         told = policy.revise(world.start, world.pool, world.goal, world.run).decisions[-1].details
         relevance = np.array([*told["relevance"].values()])
@@ -100,8 +53,23 @@ def test_finds_the_support_where_it_can_be_known() -> None:
     assert np.mean(strangers) < 0.4
 
 
+def test_each_round_judges_by_all_that_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, read = Simulator(Run(), each=100), []
+
+    def watched(x: npt.NDArray[np.float64], *args: Any) -> npt.NDArray[np.float64]:
+        read.append({tuple(row[:3]) for row in x.tolist()})
+        return shared_basis(x, *args)
+
+    monkeypatch.setattr(l1_amtrl, "shared_basis", watched)
+    policy = POLICY.model_copy(update={"first": 20, "rounds": 6})
+    policy.revise(world.start, world.pool, world.goal, world.run)
+    assert [len(some) for some in read[:2]] == [400, pytest.approx(1100, abs=110)]
+    assert all(some < more for some, more in pairwise(read)), "what was read stays, nothing is read twice"
+    assert len(read[-1]) == world.pool.count, "a round that finds nothing new is the last"
+
+
 def test_loud_labels_do_not_count_for_more() -> None:
-    world = World(0, 5)
+    world = Simulator(Run(), each=700)
     loud = np.where(world.source == 7, 100.0, 1.0)
     pool = world.table(world.x, world.y * loud, world.source)
     policy = L1Amtrl(vectors="features", first=60, rounds=1)

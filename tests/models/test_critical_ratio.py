@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tilth.core.errors import BadInput
-from tilth.models.critical_ratio import PowerLaw, critical, left_out, power_law
+from tilth.models.critical_ratio import PowerLaw, critical, interval, laws, left_out, missed, power_law
 
 RATIOS = np.array([0.1, 0.25, 1 / 3, 0.5, 0.75, 0.9])
 
@@ -49,3 +49,33 @@ def test_critical_ratio_at_more_tokens() -> None:
 def test_needs_three_points() -> None:
     with pytest.raises(BadInput, match="three different x"):
         power_law([0.1, 0.1, 0.5], [1, 1, 2], rising=True)
+
+
+def test_error_of_a_ratio_left_out() -> None:
+    ratios = np.array([0.0, 0.1, 0.25, 0.5, 0.75, 0.9])
+    general = 2 + 0.5 * ratios**1.7
+    assert missed(ratios, general, rising=True) < 1e-4
+    assert missed(ratios[1:], 3 - 0.4 * ratios[1:] ** 0.5, rising=False) < 1e-3
+    bumped = general + np.where(ratios == 0.5, 0.3, 0.0)
+    assert missed(ratios, bumped, rising=True) == pytest.approx(0.3 / bumped.mean(), rel=0.2)
+    assert missed(ratios, general + np.where(ratios == 0.9, 3.0, 0.0), rising=False) > missed(ratios, general, True)
+
+
+def test_interval_widens_with_what_seeds_differ_by() -> None:
+    ratios = np.array([0.0, 0.1, 0.25, 0.5, 0.75, 0.9])
+    rng = np.random.default_rng(0)
+    width = []
+    for noise in (0.001, 0.02):
+        general = 2 + 0.5 * ratios**1.7 + rng.normal(0, noise, (5, ratios.size))
+        low, high = interval(ratios, general, np.full(5, 2.1), np.random.default_rng(1))
+        assert low <= (0.1 / 0.5) ** (1 / 1.7) + 0.05
+        assert high >= (0.1 / 0.5) ** (1 / 1.7) - 0.05
+        width.append(high - low)
+    assert width[0] < width[1] / 3
+
+
+def test_laws_leave_ratio_0_out_of_domain_loss() -> None:
+    ratios = np.array([0.0, 0.1, 0.25, 0.5, 0.75])
+    general, domain = laws(ratios, 2 + 0.3 * ratios**2, np.where(ratios > 0, 1 + 0.2 * (ratios + 1e-9) ** -0.5, 99.0))
+    assert general(0.0) == pytest.approx(2, abs=1e-3)
+    assert domain(0.9) == pytest.approx(1 + 0.2 * 0.9**-0.5, abs=1e-2)

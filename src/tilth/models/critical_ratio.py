@@ -19,12 +19,13 @@ from scipy.optimize import minimize_scalar
 
 from tilth.core.errors import BadInput
 
-__all__ = ["PowerLaw", "critical", "left_out", "power_law"]
+__all__ = ["PowerLaw", "critical", "interval", "laws", "left_out", "missed", "power_law"]
 
 Floats = npt.NDArray[np.float64]
 FLATTEST, STEEPEST, FALLING = 0.05, 8.0, -3.0
 """Exponents searched: from FLATTEST to STEEPEST, and for other than rising-from-zero laws from FALLING to -FLATTEST."""
 SMALLEST = 1e-3  # a share of nothing, where a power is negative
+RESAMPLES = 200
 
 
 @dataclass(frozen=True)
@@ -95,3 +96,40 @@ def left_out(x: npt.ArrayLike, y: npt.ArrayLike, rising: bool, from_zero: bool =
 def critical(general: PowerLaw, limit: float) -> float:
     """The largest share from 0 to 1 whose general loss is at most `limit`."""
     return float(np.clip(general.reaches(limit), 0.0, 1.0))
+
+
+def laws(ratios: npt.ArrayLike, general: npt.ArrayLike, domain: npt.ArrayLike) -> tuple[PowerLaw, PowerLaw]:
+    """The laws of general loss, of all ratios (0 may be one), and of domain loss, of those above 0."""
+    x, some = np.asarray(ratios, float), np.asarray(ratios, float) > 0
+    return power_law(x, general, True, from_zero=True), power_law(x[some], np.asarray(domain, float)[some], False)
+
+
+def missed(ratios: npt.ArrayLike, losses: npt.ArrayLike, rising: bool) -> float:
+    """The largest error of a ratio left out, as a share of the mean loss; the smallest and largest are not left out.
+
+    Args:
+        rising: True for general loss, whose law starts at ratio 0; False for domain loss, which has none there.
+    """
+    x, y = np.asarray(ratios, float), np.asarray(losses, float)
+    held = left_out(x, y, rising, from_zero=rising)
+    inner = (x > x.min()) & (x < x.max())
+    return float(np.abs(held - y)[inner].max() / np.abs(y).mean())
+
+
+def interval(
+    ratios: npt.ArrayLike, general: Floats, limits: npt.ArrayLike, rng: np.random.Generator
+) -> tuple[float, float]:
+    """95 % of the critical ratio over seeds drawn with replacement.
+
+    Args:
+        general: (seeds, ratios) general losses.
+        limits: (seeds,) what general loss may be at most.
+    """
+    seeds, most = len(general), np.asarray(limits, float)
+    drawn = rng.integers(seeds, size=(RESAMPLES, seeds))
+    found = [
+        critical(power_law(ratios, general[rows].mean(0), True, from_zero=True), float(most[rows].mean()))
+        for rows in drawn
+    ]
+    low, high = np.quantile(found, [0.025, 0.975])
+    return float(low), float(high)

@@ -28,8 +28,9 @@ class TwoPhase(Policy):
     tell them.
 
     Cost: none. Trap: `cap` holds for the whole plan, so a small late source fills less of the second phase than asked;
-    `details` tells what each phase got, and a miss is warned about. Without any of the early sources in the second
-    phase (``after: 1``) they are forgotten.
+    `details` tells what each phase got, and a miss is warned about. What comes late is read at a low learning rate: in
+    tiny runs a scarce source was learned better from a static mixture (`tilth claim choi2023_order`). Without any of
+    the early sources in the second phase (``after: 1``) they are forgotten.
 
     >>> import pyarrow as pa
     >>> from tilth.core import Budget, Plan, Run, TablePool
