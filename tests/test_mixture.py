@@ -43,6 +43,22 @@ def test_a_known_best_mixture_is_proposed() -> None:
     assert turned.propose({"score": 1}, highest=True).shares == pytest.approx(found.shares, abs=0.1)
 
 
+def test_a_law_is_fitted_where_it_is_asked_for(tmp_path: Path) -> None:
+    ratios, metrics = runs(24)
+    losses = 1.5 + np.exp(0.5 - ratios.values @ np.array([2.0, 1.0, -0.5]))
+    metrics = Table(metrics.runs, ("loss",), losses[:, None])
+    law, trees = (fit(ratios, metrics, kind)[0] for kind in ("exponential", "trees"))
+    assert law.told()["loss"]["mean_error"] < 0.01 < trees.told()["loss"]["mean_error"]
+    law.save(tmp_path)
+    again = Fit.load(tmp_path)
+    assert again.kind == "exponential"
+    fresh = Table(("x",), ratios.columns, np.array([[0.9, 0.05, 0.05]]))
+    assert float(again.predict(fresh).values[0, 0]) == pytest.approx(1.5 + np.exp(0.5 - 1.825), abs=0.01)
+    assert again.propose({"loss": 1.0}).shares["web"] > 0.9
+    with pytest.raises(UsageError, match="one of auto, ridge"):
+        fit(ratios, metrics, "cubic")
+
+
 def test_proposals_keep_to_limits() -> None:
     fitted, _ = fit(*runs(64))
     found = fitted.propose({"loss": 1}, Limits(floor={"law": 0.6}))

@@ -7,10 +7,10 @@ with both tables and ``fit.json``; surfaces are fitted anew from the tables, so 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +19,14 @@ from tilth.core import Limits, Run
 from tilth.core.errors import BadInput, UsageError
 from tilth.core.files import write_atomic
 from tilth.io.mixtures import Table, read_table, write_table
-from tilth.models import surface
+from tilth.models import mixture_law, surface
 from tilth.policies.mix._draw import draw
 
 __all__ = ["KINDS", "Fit", "Proposal", "fit"]
 
 Floats = npt.NDArray[np.float64]
-KINDS = get_args(surface.Kind)
+LAWS = tuple(kind for kind in get_args(mixture_law.Kind) if kind != "auto")
+KINDS: tuple[str, ...] = (*get_args(surface.Kind), *LAWS)
 FEWEST = 8  # runs that a surface can be fitted to
 DRAWS, BEST = 100_000, 128  # mixtures predicted, and those averaged: RegMix's
 
@@ -54,12 +55,12 @@ class Fit:
     Attributes:
         ratios: (runs, domains), rows sum to 1.
         metrics: (runs, metrics), of the same runs.
-        kind: of surface.
+        kind: one of `KINDS`: of surface (`tilth.models.surface`), or of law (`tilth.models.mixture_law`).
     """
 
     ratios: Table
     metrics: Table
-    kind: surface.Kind = "auto"
+    kind: str = "auto"
 
     @classmethod
     def load(cls, folder: Path) -> Fit:
@@ -94,7 +95,7 @@ class Fit:
 
         out = {}
         for name, measured in zip(self.metrics.columns, self.metrics.values.T, strict=True):
-            held = surface.cross_validated(self.ratios.values, measured, self.kind)
+            held = _held_out(self.ratios.values, measured, self.kind)
             flat = np.ptp(held) == 0 or np.ptp(measured) == 0
             out[name] = {
                 "rank_agreement": 0.0 if flat else float(spearmanr(held, measured).statistic),
@@ -120,7 +121,7 @@ class Fit:
         none = np.zeros(len(ratios.runs))
         columns = [ratios.values[:, place[name]] if name in place else none for name in self.ratios.columns]
         mixtures = shared(Table(ratios.runs, self.ratios.columns, np.stack(columns, 1)), "the ratios").values
-        found = [surface.fit(self.ratios.values, column, self.kind)(mixtures) for column in self.metrics.values.T]
+        found = [_fitted(self.ratios.values, column, self.kind)(mixtures) for column in self.metrics.values.T]
         return Table(ratios.runs, self.metrics.columns, np.stack(found, 1))
 
     def propose(
@@ -165,7 +166,7 @@ class Fit:
         run = run or Run()
         sign = -1.0 if highest else 1.0
         used = [i for i in range(weights.size) if weights[i] > 0]
-        fitted = [surface.fit(self.ratios.values, self.metrics.values[:, i], self.kind) for i in used]
+        fitted = [_fitted(self.ratios.values, self.metrics.values[:, i], self.kind) for i in used]
 
         def expected(mixtures: Floats) -> Floats:
             return np.asarray(sum(weights[i] * predict(mixtures) for i, predict in zip(used, fitted, strict=True)))
@@ -181,15 +182,33 @@ class Fit:
         )
 
 
-def fit(ratios: Table, metrics: Table, kind: surface.Kind = "auto") -> tuple[Fit, list[str]]:
+def _fitted(mixtures: Floats, losses: Floats, kind: str) -> Callable[[Floats], Floats]:
+    if kind in LAWS:
+        return mixture_law.fit(mixtures, losses, cast(mixture_law.Kind, kind), resamples=0).predict
+    return surface.fit(mixtures, losses, cast(surface.Kind, kind))
+
+
+def _held_out(mixtures: Floats, losses: Floats, kind: str) -> Floats:
+    """Predictions for each run by what has not seen it."""
+    if kind in LAWS:
+        return mixture_law.cross_validated(mixtures, losses, cast(mixture_law.Kind, kind))
+    return surface.cross_validated(mixtures, losses, cast(surface.Kind, kind))
+
+
+def fit(ratios: Table, metrics: Table, kind: str = "auto") -> tuple[Fit, list[str]]:
     """Join two tables by run.
+
+    Args:
+        kind: one of `KINDS`.
 
     Returns:
         The fit, and the runs that one table has and the other has not.
 
     Raises:
-        UsageError: when fewer than 8 runs are in both.
+        UsageError: when fewer than 8 runs are in both, or the kind is none.
     """
+    if kind not in KINDS:
+        raise UsageError(f"The kind of a fit is one of {', '.join(KINDS)}. Got {kind!r}.")
     both = [run for run in ratios.runs if run in set(metrics.runs)]
     left = sorted({*ratios.runs, *metrics.runs} - {*both})
     if len(both) < FEWEST:
