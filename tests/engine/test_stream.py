@@ -136,6 +136,15 @@ def test_every_token_is_read_as_often_as_the_plan_says(
     assert facts["padding"] == pytest.approx(1 - wanted.sum() / (facts["windows"] * context))
 
 
+def test_a_rank_that_the_last_step_has_no_window_for_gets_filling(cache: Path) -> None:
+    windows = int(stream(cache).facts["windows"])
+    batch = next(size for size in range(3, windows, 3) if windows % size == 1)
+    last = [*stream(cache, batch=batch, rank=2, world=3)][-1]
+    assert last.input_ids.shape == (batch // 3, 64)
+    assert (last.labels == -100).all()
+    assert last.records.size == 0
+
+
 def test_labels_positions_and_segments_keep_records_apart(cache: Path) -> None:
     for step in stream(cache):
         first = np.diff(step.segment_ids, prepend=-2, axis=1) != 0

@@ -105,7 +105,7 @@ class TokenCache:
             if name not in self.told["files"]:
                 continue
             seen = self._blocks(name)
-            if seen.all():
+            if seen.all() or not starts.size:
                 continue
             first, last = starts * size // BLOCK, np.maximum(stops * size - 1, 0) // BLOCK
             for block in np.unique(np.concatenate([np.arange(a, b + 1) for a, b in zip(first, last, strict=True)])):
