@@ -73,8 +73,8 @@ def read(settings: Mapping[str, Any], layouts: Sequence[Layout], cuts: Sequence[
             after = json.loads(json.dumps(stream.state_dict()))
         state = after
         for ranks in zip(*parts, strict=True):
-            for step in ranks:
-                h.update(step["records"].numpy().tobytes() + step["input_ids"].numpy().tobytes())
+            for name in ("records", "input_ids"):
+                h.update(np.concatenate([step[name].numpy() for step in ranks]).tobytes())
     return h.hexdigest()[:16]
 
 
