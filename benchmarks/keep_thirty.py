@@ -94,9 +94,8 @@ def apart(target: list[dict[str, Any]], holdout: list[dict[str, Any]]) -> list[d
     return [row for i, row in enumerate(target) if i not in hit]
 
 
-def labelled(data: Path, out: Path) -> dict[str, Any]:
-    """CLINC150 with planted wrong labels: 30 % of the pool is the budget."""
-    rng = np.random.default_rng(0)
+def clinc(data: Path, rng: np.random.Generator) -> tuple[list[dict[str, Any]], ...]:
+    """CLINC150, each sentence once: target, holdout and pool, in random order."""
     seen: set[str] = set()
     rows = []
     for row in read(data / "C_labeled" / "clinc150.jsonl.zst"):
@@ -105,9 +104,15 @@ def labelled(data: Path, out: Path) -> dict[str, Any]:
             seen.add(key)
             rows.append({"text": row["text"], "label": row["label"]})
     rows = [rows[i] for i in rng.permutation(len(rows))]
-    holdout, pool = rows[1500:4500], rows[4500:]
-    target = apart(rows[:1500], holdout)
-    names = sorted({row["label"] for row in rows})
+    holdout = rows[1500:4500]
+    return apart(rows[:1500], holdout), holdout, rows[4500:]
+
+
+def labelled(data: Path, out: Path) -> dict[str, Any]:
+    """CLINC150 with planted wrong labels: 30 % of the pool is the budget."""
+    rng = np.random.default_rng(0)
+    target, holdout, pool = clinc(data, rng)
+    names = sorted({row["label"] for row in (*target, *holdout, *pool)})
     for row in pool:
         if rng.random() < 0.1:
             row["label"] = names[(names.index(row["label"]) + int(rng.integers(1, len(names)))) % len(names)]

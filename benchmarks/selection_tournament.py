@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from keep_thirty import apart, read, write
+from keep_thirty import apart, clinc, read, write
 
 from tilth.build import Build
 from tilth.contest import Contest
@@ -103,17 +103,8 @@ def instruction(data: Path, out: Path, size: int) -> dict[str, Any]:
 
 def labelled(data: Path, out: Path, size: int) -> dict[str, Any]:
     """CLINC150 as it is, each record once."""
-    rng = np.random.default_rng(0)
-    seen: set[str] = set()
-    rows = []
-    for row in read(data / "C_labeled" / "clinc150.jsonl.zst"):
-        key = "".join(c for c in row["text"].lower() if c.isalnum())
-        if row["label"] not in ("oos", None) and key not in seen:
-            seen.add(key)
-            rows.append({"text": row["text"], "label": row["label"]})
-    rows = [rows[i] for i in rng.permutation(len(rows))]
-    holdout, pool = rows[1500:4500], rows[4500 : 4500 + size]
-    target = apart(rows[:1500], holdout)
+    target, holdout, pool = clinc(data, np.random.default_rng(0))
+    pool = pool[:size]
     for name, part in (("target", target), ("holdout", holdout), ("pool", pool)):
         write(out / f"{name}.jsonl", [row | {"id": f"{name}{i}"} for i, row in enumerate(part)])
     learners = {"learning_percentage": {"learner": {"seeds": 3, "passes": 6}}}
