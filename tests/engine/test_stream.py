@@ -450,6 +450,12 @@ def test_shares_may_move_between_steps_and_are_resumed_and_replayed_to_the_bit(c
         rest.append(read(again, other, 12))
     resumed = [*start, *map(joined, zip(*rest, strict=True))]
     assert told([resumed]) == told([whole])
+    assert first.steps < 40
+    read(first, half, 40)
+    again, other = made()
+    again.load_state_dict(first.state_dict())
+    other.load_state_dict(half.state_dict())
+    assert [step.step for step in read(again, other, 42)] == [40, 41]
     with pytest.raises(UsageError, match="grouped"):
         next(stream(cache).drawn(steer, 1))
 

@@ -348,7 +348,7 @@ class Stream:
                 )
         if state["epoch"] != self.epoch:
             self._turn(int(state["epoch"]))
-        if not 0 <= state["step"] <= self.steps:
+        if not 0 <= state["step"] <= self.steps and not self._told["grouped"]:  # `drawn` reads groups again
             raise UsageError(f"Epoch {self.epoch} has {self.steps} steps; the state is after {state['step']}.")
         self.step = int(state["step"])
 
