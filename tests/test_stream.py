@@ -10,12 +10,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
 from tilth.cli import app
+from tilth.core import Budget, Plan, TablePool
+from tilth.engine.stream import Stream
+from tilth.models.tokenizer import Tokenizer
+from tilth.stream import describe
 
 PAGE = (Path(__file__).parents[1] / "docs" / "stream.md").read_text()
 LOOP, TRAINER = re.findall(r"```python\n(.*?)```", PAGE, flags=re.S)
@@ -73,6 +79,25 @@ def test_the_loop_of_the_page_is_short_and_resumes_to_the_same_weights(folder: P
     assert all(torch.equal(weights, killed["model"][name]) for name, weights in whole["model"].items())
 
 
+def test_the_model_of_the_page_keeps_records_apart(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    monkeypatch.chdir(folder)
+    names: dict[str, Any] = {}
+    exec(LOOP[: LOOP.index("optimizer =")], names)
+    assert TRAINER.count("use_cache=False") == 1
+    batch = names["stream"].at(0)
+    ids, places = torch.from_numpy(batch.input_ids), torch.from_numpy(batch.position_ids)
+    first = torch.from_numpy(batch.segment_ids == 0)
+    assert first.any()
+    assert not first.all()
+    with torch.no_grad():
+        told = names["model"](input_ids=ids, position_ids=places).logits
+        other = names["model"](input_ids=torch.where(first, (ids + 7) % 300, ids), position_ids=places).logits
+    assert not torch.equal(told[first], other[first])
+    assert torch.equal(told[~first], other[~first])
+
+
 def _step(torch, place: Path) -> int:  # type: ignore[no-untyped-def]
     if not (place / "last.pt").exists():
         return 0
@@ -83,7 +108,8 @@ def _quiet() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
-def test_a_trainer_resumes_where_it_was(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("epochs", "steps", "at"), [(1, 6, 3), (2, 18, 15)])
+def test_a_trainer_resumes_where_it_was(folder: Path, tmp_path: Path, epochs: int, steps: int, at: int) -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("transformers")
     (tmp_path / "build").symlink_to(folder / "build")
@@ -93,17 +119,29 @@ def test_a_trainer_resumes_where_it_was(folder: Path, tmp_path: Path) -> None:
             setting,
             "losses = []",
             TRAINER.replace("trainer.train()", "torch.manual_seed(0)\ntrainer.train(resume_from_checkpoint=RESUME)"),
+            "assert stream.epoch == EPOCHS - 1",
             "print('WEIGHTS', sum(float(p.double().abs().sum()) for p in model.parameters()), stream.step)",
         ]
     )
     told = []
-    for resume in (None, "run/checkpoint-3"):
+    code = code.replace("context=64)", f"context=64, epochs={epochs})").replace("EPOCHS", str(epochs))
+    code = code.replace('"max_steps": 6, "save_steps": 3', f'"max_steps": {steps}, "save_steps": {at}')
+    for resume in (None, f"run/checkpoint-{at}"):
         (tmp_path / "train.py").write_text(f"RESUME = {resume!r}\n{code}")
         done = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, env=_quiet())
         assert done.returncode == 0, done.stderr
         told.append(float(re.findall(r"WEIGHTS (\S+)", done.stdout)[0]))
     assert told[0] == told[1]
     assert torch is not None
+
+
+def test_records_without_a_word_are_described(tmp_path: Path) -> None:
+    pool = TablePool(pa.table({"text": ["", None], "tokens": [{"count": 0}] * 2}))
+    plan = Plan.everything(pool, Budget(10))
+    tokenizer = Tokenizer.train(WORDS * 9, vocab=300)
+    facts, text = describe(Stream(plan, pool, tokenizer, batch=2, context=8, cache=tmp_path), plan)
+    assert facts["sources"] == []
+    assert "2 tokens of 2 readings" in text
 
 
 def test_the_command_says_what_a_model_reads(folder: Path) -> None:

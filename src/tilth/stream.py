@@ -59,7 +59,7 @@ def describe(stream: Stream, plan: Plan, show: int = 1) -> tuple[dict[str, Any],
     ]
     facts = {"steps": stream.steps, **stream.facts}
     told = {**facts, "sources": rows, "state": stream.state_dict()}
-    wide = max(6, *(len(str(row["source"])) for row in rows))
+    wide = max([6, *(len(str(row["source"])) for row in rows)])
     lines = [
         f"{facts['steps']:,} steps, {facts['windows']:,} windows, {facts['tokens']:,} tokens of {facts['readings']:,} "
         f"readings; {facts['padding']:.2%} filling, {facts['cut']:,} records cut, {facts['left_out']:,} left out, "

@@ -152,6 +152,12 @@ def test_parts_are_disjoint_cover_the_plan_and_pair_between_plans() -> None:
                 assert not (parts[i].kept & others[j].kept).any()
 
 
+def test_a_part_that_has_no_record_has_an_order_without_one() -> None:
+    pool = TablePool(pa.table({"text": ["x"], "tokens": [{"count": 1}]}))
+    parts = [Plan.everything(pool, Budget(9)).part(i, 3, Run()) for i in range(3)]
+    assert sorted(part.reading_order(Run())[0].size for part in parts) == [0, 0, 1]
+
+
 def test_every_window_of_the_reading_order_has_the_mixture() -> None:
     plan = Plan.everything(pool({"a": 200, "b": 4000}), Budget(20_000))
     made = plan.mixed(SAY, "n", {"a": 0.3, "b": 0.7}, plan.sources, keys(plan))

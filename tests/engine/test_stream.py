@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import multiprocessing
@@ -16,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tilth.core import Budget, Plan, TablePool
-from tilth.core.errors import PoolCorrupt, UsageError
+from tilth.core import Budget, Plan, Run, TablePool
+from tilth.core.errors import BadInput, PoolCorrupt, UsageError
 from tilth.engine.stream import Buckets, Packing, Step, Stream
 from tilth.engine.token_cache import TokenCache
 from tilth.models.tokenizer import Tokenizer
@@ -103,6 +104,8 @@ def joined(ranks: tuple[Step, ...]) -> Step:
     """The parts of one step as the whole."""
     names = ("input_ids", "labels", "position_ids", "segment_ids", "records", "windows")
     each: dict[str, Any] = {name: np.concatenate([getattr(step, name) for step in ranks]) for name in names}
+    filling = np.argsort((each["segment_ids"] < 0).all(1), kind="stable")  # each rank's lies behind its own windows
+    each |= {name: each[name][filling] for name in names[:4]}
     return Step(ranks[0].epoch, ranks[0].step, **each)
 
 
@@ -136,18 +139,10 @@ def test_every_token_is_read_as_often_as_the_plan_says(
     assert facts["padding"] == pytest.approx(1 - wanted.sum() / (facts["windows"] * context))
 
 
-def test_a_rank_that_the_last_step_has_no_window_for_gets_filling(cache: Path) -> None:
-    windows = int(stream(cache).facts["windows"])
-    batch = next(size for size in range(3, windows, 3) if 0 < windows % size <= size // 3)
-    last = [*stream(cache, batch=batch, rank=2, world=3)][-1]
-    assert last.input_ids.shape == (batch // 3, 64)
-    assert (last.labels == -100).all()
-    assert last.records.size == 0
-
-
 def test_labels_positions_and_segments_keep_records_apart(cache: Path) -> None:
-    for step in stream(cache):
+    for step in stream(cache, context=32):
         first = np.diff(step.segment_ids, prepend=-2, axis=1) != 0
+        assert (step.labels[first] == -100).all()
         assert (step.position_ids[first] == 0).all()
         inside = ~first & (step.segment_ids >= 0)
         assert (np.diff(step.position_ids, prepend=0, axis=1)[inside] == 1).all()
@@ -156,6 +151,7 @@ def test_labels_positions_and_segments_keep_records_apart(cache: Path) -> None:
         text = TOKENIZER.decode(step.input_ids[0][step.segment_ids[0] == 0])
         row = int(step.records[step.windows == 0][0])
         assert text.removesuffix("<|endoftext|>") in POOL.column("text")[row].as_py()
+    assert stream(cache, context=32).facts["cut"] > 10
     together = next(iter(stream(cache, across=True)))
     assert set(np.unique(together.segment_ids)) <= {-1, 0}
     assert together.position_ids.max() == 63
@@ -233,6 +229,42 @@ def test_a_broken_cache_is_found_and_made_anew(tmp_path: Path) -> None:
     assert told([[*stream(tmp_path)]]) == whole
 
 
+@pytest.mark.parametrize("damage", ["changed", "shorter", "empty", "gone"])
+@pytest.mark.parametrize("name", ["begins", "places", "starts", "lengths", "steps", "widths", "facts"])
+def test_a_broken_order_is_found_and_made_anew(tmp_path: Path, cache: Path, name: str, damage: str) -> None:
+    whole = told([[*stream(cache)]])
+    stream(tmp_path)
+    (path,) = [path for path in tmp_path.glob(f"*/order-*/{name}.*")]
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 0x55
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes(bytes(data if damage == "changed" else data[:-8] if damage == "shorter" else b""))
+    assert told([[*stream(tmp_path)]]) == whole
+    facts = [json.loads(path.read_text()) for path in (*tmp_path.glob("*/*/facts.json"), *cache.glob("*/*/facts.json"))]
+    assert facts[0] in facts[1:]
+
+
+def test_a_block_of_the_order_that_breaks_while_it_is_read_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tilth.engine.sums.BLOCK", 256)
+    whole = told([[*stream(tmp_path)]])
+    (path,) = tmp_path.glob("*/order-*/begins.npy")
+    for prefetch, workers in ((0, 0), (2, 0), (0, 1)):
+        data = bytearray(path.read_bytes())
+        data[-60] ^= 0x55
+        path.write_bytes(data)
+        made = stream(tmp_path, prefetch=prefetch)
+        if workers:
+            with pytest.raises(PoolCorrupt, match="another checksum"):
+                [*made.loader(workers)]
+            assert told([[*stream(tmp_path)]]) == whole
+        else:
+            with pytest.warns(UserWarning, match="Making it anew"):
+                assert told([[*made]]) == whole
+
+
 def test_a_killed_cache_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tilth.engine.token_cache.PIECE", 50)
     encode = Tokenizer.encode_batch
@@ -254,6 +286,7 @@ def test_a_killed_cache_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:lance is not fork-safe")  # where another test has imported it
 def test_workers_may_fork_or_spawn(cache: Path, method: str) -> None:
     whole = told([[*stream(cache)]])
     assert told([[*map(as_step, stream(cache).loader(1, multiprocessing_context=method))]]) == whole
@@ -292,7 +325,89 @@ def test_sources_keep_their_shares_in_every_window_of_records(cache: Path) -> No
     assert np.abs(had - due).max() <= plan.sizes.max()
 
 
+@pytest.mark.parametrize("packing", ["best_fit", "first_fit", "chunk", "none"])
+def test_a_plan_in_order_is_read_in_order(cache: Path, packing: Packing) -> None:
+    plan = PLAN.revised(SAY, "n", rank=np.random.default_rng(0).permutation(len(PLAN)) / len(PLAN))
+    read = np.concatenate([step.records for step in stream(cache, plan, packing=packing, context=48)])
+    order = plan.reading_order(Run())[0]
+    place = np.empty(len(PLAN))
+    place[order] = np.arange(len(PLAN)) / len(PLAN)
+    assert np.abs(place[read] - np.arange(read.size) / read.size).mean() < (0.09 if "fit" in packing else 0.03)
+
+
+@pytest.mark.parametrize("world", [2, 3, 4, 6])
+def test_every_rank_has_something_to_learn_at_every_step(cache: Path, world: int) -> None:
+    seen = set()
+    for context in (60, 64, 80):
+        for rank in range(world):
+            steps = [*stream(cache, context=context, rank=rank, world=world)]
+            assert all((step.labels >= 0).any() for step in steps)
+            assert {len(step.input_ids) for step in steps} == {12 // world}
+        seen.add(stream(cache, context=context).facts["windows"] % 12)
+    assert min(seen) <= 12 - 12 // world, "no last step is short enough to leave a rank without any"
+
+
+def test_a_folder_that_cannot_be_written_to_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = told([[*stream(tmp_path)]])
+
+    def refused(folder: Path, wait: float = 0.0) -> Any:
+        raise OSError(errno.EROFS, "Read-only file system", str(folder))
+
+    monkeypatch.setattr("tilth.engine.stream.locked", refused)
+    monkeypatch.setattr("tilth.engine.token_cache.locked", refused)
+    assert told([[*stream(tmp_path)]]) == whole
+    with pytest.raises(UsageError, match="Give a `cache` folder"):
+        stream(tmp_path, seed=5)
+    with pytest.raises(UsageError, match="Give a `cache` folder"):
+        stream(tmp_path / "other")
+
+
+def test_nothing_to_read_is_said(cache: Path) -> None:
+    talk = [{"role": "user", "content": "soil"}, {"role": "assistant", "content": "rain " * 40}]
+    pool = TablePool(pa.table({"messages": [talk], "tokens": [{"count": 50}]}), "instruction")
+    with pytest.raises(BadInput, match="longer than the context"):
+        stream(cache, Plan.everything(pool, Budget(99)), pool, context=16)
+    with pytest.raises(BadInput, match="shorter than the shortest"):
+        stream(cache, packing=Buckets(shortest=1024), context=1024)
+    pool = TablePool(pa.table({"messages": [talk[:1]], "tokens": [{"count": 5}]}), "instruction")
+    with pytest.raises(BadInput, match="assistant's turn"):
+        stream(cache, Plan.everything(pool, Budget(99)), pool)
+
+
+def test_processes_that_prepare_steps_have_no_pool(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = Stream.at
+
+    def looked(self: Stream, step: int) -> Step:
+        assert self._made is None, "a forked process reads the pool"
+        return at(self, step)
+
+    monkeypatch.setattr(Stream, "at", looked)
+    assert [*stream(cache).loader(1, multiprocessing_context="fork")]
+
+
+def test_updates_of_a_model_are_found_in_later_epochs(cache: Path) -> None:
+    made = stream(cache, epochs=3)
+    first = made.steps
+    made.seek(-(-first // 4) + 1, 4)
+    assert (made.epoch, made.step) == (1, 4)
+    made.seek(2)
+    assert (made.epoch, made.step) == (0, 2)
+    with pytest.raises(UsageError, match="3 epochs"):
+        made.seek(10**6)
+
+
 def test_what_cannot_be_streamed_is_refused(cache: Path) -> None:
+    for name in ("batch", "context", "epochs"):
+        more: dict[str, Any] = {name: 0}
+        with pytest.raises(UsageError, match=f"{name} is at least"):
+            stream(cache, **more)
+    with pytest.raises(UsageError, match="together"):
+        stream(cache, world=2)
+    with pytest.raises(UsageError, match="Got 99"):
+        stream(cache).at(99)
+    state = stream(cache).state_dict()
+    with pytest.raises(UsageError, match="after 99"):
+        stream(cache).load_state_dict({**state, "step": 99})
     pool = TablePool(pa.table({"text": ["x"], "label": ["y"]}), "labeled")
     with pytest.raises(UsageError, match="labeled"):
         stream(cache, Plan.everything(pool, Budget(1, "records")), pool)
@@ -335,6 +450,12 @@ def test_shares_may_move_between_steps_and_are_resumed_and_replayed_to_the_bit(c
         rest.append(read(again, other, 12))
     resumed = [*start, *map(joined, zip(*rest, strict=True))]
     assert told([resumed]) == told([whole])
+    assert first.steps < 40
+    read(first, half, 40)
+    again, other = made()
+    again.load_state_dict(first.state_dict())
+    other.load_state_dict(half.state_dict())
+    assert [step.step for step in read(again, other, 42)] == [40, 41]
     with pytest.raises(UsageError, match="grouped"):
         next(stream(cache).drawn(steer, 1))
 

@@ -294,7 +294,7 @@ class Plan:
         for start, end in itertools.pairwise(np.append(_begins(phase[order]), order.size)):
             bounds = np.append(_begins(queue[start:end]), end - start)
             merged.append(start + interleave(sizes[start:end], bounds))
-        order = order[np.concatenate(merged)]
+        order = order[np.concatenate(merged)] if merged else order
         return rows[read[order]], copy[order].astype(np.int32)
 
     # ---- revising ----------------------------------------------------------------------------

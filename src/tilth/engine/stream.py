@@ -23,8 +23,8 @@ from tilth.core.pool import Pool
 from tilth.core.run import Run
 from tilth.engine.local import Workers
 from tilth.engine.store import locked
-from tilth.engine.stream_index import index, opened
-from tilth.engine.token_cache import TokenCache, discard, token_cache
+from tilth.engine.stream_index import VERSION, Order, index
+from tilth.engine.token_cache import TokenCache, discard, token_cache, writable
 from tilth.kernels.windows import IGNORED, fill
 from tilth.models.tokenizer import Tokenizer
 
@@ -66,9 +66,10 @@ class Step:
     Attributes:
         epoch, step: where the stream is, counted from 0.
         input_ids: (windows, context) int64; the end token where it is filling.
-        labels: the same ids where they are learned, -100 elsewhere: in filling, in what a user says, and at a record's
-            first token, which nothing of it predicts. Not shifted: logits at a position predict the next one's label.
-        position_ids: counted from 0 in every record.
+        labels: the same ids where they are learned, -100 elsewhere: in filling, in what a user says, and at the first
+            token of a record or of a piece of one, which nothing of it predicts. Not shifted: logits at a position
+            predict the next one's label.
+        position_ids: counted from 0 in every record, or piece of one.
         segment_ids: which record of its window a position belongs to; -1 is filling.
         records: (pieces,) row number in the pool of every piece of a record, window after window.
         windows: (pieces,) the window of each.
@@ -96,14 +97,14 @@ class Stream:
 
     A function of plan, pool, tokenizer and settings alone: the records at a step are the same for any number of ranks
     and of worker processes, and whether or not reading was broken off in between. Sources keep their shares at every
-    place (`Plan.reading_order`). Tokens and the order lie on disk, made once and mapped: opening a stream that was
-    opened before takes milliseconds, and memory does not grow with the pool.
+    place, but for records that a policy has put in order (`Plan.reading_order`). Tokens and the order lie on disk, made
+    once and mapped: opening a stream that was opened before takes milliseconds, and memory does not grow with the pool.
 
     Args:
         plan: what is read. One that an online policy steers must be `grouped`.
         pool: text or dialogues.
         tokenizer: must have a token that ends a document.
-        batch: windows of a step, over all ranks.
+        batch: most windows of a step, over all ranks; the windows of an epoch are dealt to its steps evenly.
         context: tokens of a window.
         packing: ``best_fit`` and ``first_fit`` put whole records side by side (longer ones are cut to pieces first),
             ``chunk`` cuts the joined records every `context` tokens, ``none`` gives every record a window of its own
@@ -112,9 +113,10 @@ class Stream:
         across: whether records of a window may attend to each other: one position count, one segment.
         grouped: whether a window holds records of one group only (a source, or what the plan's online policy mixes), to
             be read by `drawn`.
-        epochs: how often the plan is read, each time in another order.
+        epochs: how often the plan is read, each time in another order. A stream at its end stays there.
         seed: of the order.
-        rank, world: which part of each step is read here; by default those of `torch.distributed` if it runs, else all.
+        rank, world: which part of each step is read here, both or none given; by default those of `torch.distributed`
+            if it runs, else all.
         cache: folder for tokens and order; a remote one such as ``s3://bucket/tokens`` is copied from.
         workers: processes that encode what is not yet in the cache.
         prefetch: steps prepared by a thread beforehand; 0 prepares them when asked for.
@@ -125,6 +127,7 @@ class Stream:
 
     Raises:
         UsageError: when the plan is over another pool, or steered, or the ranks do not divide the batch.
+        BadInput: when there is nothing to read.
     """
 
     def __init__(
@@ -148,8 +151,13 @@ class Stream:
     ) -> None:
         if plan.pool != pool.fingerprint:
             raise UsageError(f"The plan is over the pool {plan.pool}; this one is {pool.fingerprint}. Plan anew.")
+        if (rank is None) != (world is None):
+            raise UsageError(f"rank and world are given together, or neither. Got {rank} and {world}.")
         if rank is None or world is None:
             rank, world = _distributed()
+        for name, value, least in (("batch", batch, 1), ("context", context, 2), ("epochs", epochs, 1)):
+            if value < least:
+                raise UsageError(f"A stream's {name} is at least {least}. Got {value}.")
         buckets = packing if isinstance(packing, Buckets) else None
         if buckets is not None and not (_is_power(context) and _is_power(buckets.shortest) and not grouped):
             raise UsageError("Buckets need a context and a shortest length that are powers of two, and no groups.")
@@ -168,6 +176,7 @@ class Stream:
         self.waited = 0.0
         self._made: _Made | None = (plan, pool, tokenizer, cache, workers or Workers(1, Run().progress))
         self._told: dict[str, Any] = {
+            "version": VERSION,
             "plan": plan.fingerprint,
             "pool": pool.fingerprint,
             "tokenizer": tokenizer.fingerprint,
@@ -186,17 +195,17 @@ class Stream:
     @property
     def steps(self) -> int:
         """Steps of the epoch in hand."""
-        return int(self._index["widths"].size)
+        return int(self._order.arrays["widths"].size)
 
     @property
     def facts(self) -> dict[str, float]:
         """Of the epoch in hand: readings, tokens, windows, share of filling, what is cut and what is left out."""
-        return {name: value for name, value in self._facts.items() if name != "groups"}
+        return {name: value for name, value in self._order.facts.items() if name != "groups"}
 
     @property
     def groups(self) -> dict[str, int]:
         """How many windows each group has, of a stream that is `grouped`."""
-        return dict(self._facts["groups"])
+        return dict(self._order.facts["groups"])
 
     def __len__(self) -> int:
         return self.steps
@@ -207,10 +216,14 @@ class Stream:
         Stretches are those in which the epoch is read, of pieces of records, so that a record that is cut counts as
         often as it has pieces; the last is shorter.
         """
-        group = by.index[self._cache.rows[self._index["places"]]]
+        try:
+            self._order.whole()
+        except PoolCorrupt as error:
+            self._reorder(error)
+        group = by.index[self._cache.rows[self._order.arrays["places"]]]
         cell = np.arange(group.size) // records * len(by.names) + group
         size = -(-group.size // records) * len(by.names)
-        tokens = np.bincount(cell, self._index["lengths"], size).reshape(-1, len(by.names))
+        tokens = np.bincount(cell, self._order.arrays["lengths"], size).reshape(-1, len(by.names))
         return np.asarray(tokens / tokens.sum(1, keepdims=True))
 
     def decode(self, ids: npt.ArrayLike) -> str:
@@ -231,10 +244,12 @@ class Stream:
 
     def at(self, step: int) -> Step:
         """One step of the epoch in hand."""
-        first, last = self._index["steps"][step : step + 2].tolist()
+        if not 0 <= step < self.steps:
+            raise UsageError(f"Epoch {self.epoch} has the steps 0 to {self.steps - 1}. Got {step}.")
+        first, last = self._order.arrays["steps"][step : step + 2].tolist()
         each = max(self.batch, last - first) // self.world
-        mine = np.arange(first + self.rank * each, first + (self.rank + 1) * each)
-        return self._windows(step, mine[mine < last], each, int(self._index["widths"][step]))
+        mine = np.arange((last - first) * self.rank // self.world, (last - first) * (self.rank + 1) // self.world)
+        return self._windows(step, first + mine, each, int(self._order.arrays["widths"][step]))
 
     def drawn(self, steer: Steer, steps: int) -> Iterator[Step]:
         """Windows drawn by shares that may change between any two steps, for `steps` steps from where the stream is.
@@ -262,12 +277,16 @@ class Stream:
 
     def _windows(self, number: int, which: Ints, count: int, width: int) -> Step:
         """These windows, in this order; the step is filled up to so many."""
-        begins = self._index["begins"]
+        try:
+            self._order.check(which)
+        except PoolCorrupt as error:
+            self._reorder(error)
+        index = self._order.arrays
+        begins = index["begins"]
         counts = begins[which + 1] - begins[which]
         rows = np.repeat(np.arange(which.size), counts)
         some = np.arange(rows.size) + np.repeat(begins[which] - np.cumsum(counts) + counts, counts)
-        starts, lengths = self._index["starts"][some], self._index["lengths"][some].astype(np.int64)
-        places = self._index["places"][some]
+        starts, lengths, places = index["starts"][some], index["lengths"][some].astype(np.int64), index["places"][some]
         try:
             self._cache.check(starts, starts + lengths)
         except PoolCorrupt as error:
@@ -275,8 +294,7 @@ class Stream:
         out = np.empty((4, count, width), np.int64)
         out[0], out[1], out[2], out[3] = self._cache.told["end"], IGNORED, 0, -1
         learned = self._cache.learned if self._cache.learned is not None else np.zeros(0, np.uint8)
-        heads = starts == self._cache.offsets[places]
-        fill(self._cache.ids, learned, starts, lengths, rows, heads, self.across, out)
+        fill(self._cache.ids, learned, starts, lengths, rows, self.across, out)
         return Step(self.epoch, number, out[0], out[1], out[2], out[3], self._cache.rows[places], rows)
 
     def loader(self, workers: int = 0, **options: Any) -> Iterator[Mapping[str, Any]]:
@@ -290,7 +308,11 @@ class Stream:
         from torch.utils.data import DataLoader
 
         while self.epoch < self.epochs:
-            for told in DataLoader(self.dataset(), batch_size=None, num_workers=workers, **options):
+            loader = DataLoader(self.dataset(), batch_size=None, num_workers=workers, **options)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "lance is not fork-safe")  # no process reads the pool
+                steps = iter(loader)
+            for told in steps:
                 self.epoch, self.step = told["epoch"], told["step"] + 1
                 yield told
             self._turn(self.epoch + 1)
@@ -326,16 +348,47 @@ class Stream:
                 )
         if state["epoch"] != self.epoch:
             self._turn(int(state["epoch"]))
+        if not 0 <= state["step"] <= self.steps and not self._told["grouped"]:  # `drawn` reads groups again
+            raise UsageError(f"Epoch {self.epoch} has {self.steps} steps; the state is after {state['step']}.")
         self.step = int(state["step"])
 
+    def seek(self, updates: int, each: int = 1) -> None:
+        """Go to where so many updates of a model lead, from the first epoch on.
+
+        Args:
+            each: steps of an update; an epoch's last has what is left.
+
+        Raises:
+            UsageError: when all epochs have fewer.
+        """
+        left, epoch = updates, 0
+        while True:
+            if epoch != self.epoch:
+                self._turn(epoch)
+            if left < (here := -(-self.steps // each)):
+                self.step = left * each
+                return
+            left, epoch = left - here, epoch + 1
+            if epoch >= self.epochs:
+                raise UsageError(
+                    f"The stream has {updates - left} updates in {self.epochs} epochs, and more are asked for. Make it "
+                    f"with more `epochs`, or train for fewer steps."
+                )
+
     def __getstate__(self) -> dict[str, Any]:
-        """For worker processes: paths instead of maps, and nothing of the plan; `_mend` is not for them."""
-        left = {"_made", "_index", "waited"}
+        """For worker processes: paths instead of maps, and nothing of the plan; making anew is not for them."""
+        left = {"_made", "_order", "waited"}
         return {name: value for name, value in vars(self).items() if name not in left}
+
+    def without_pool(self) -> Stream:
+        """This stream as another process may read it, which makes nothing anew."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self), _made=None)
+        return other
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         vars(self).update(state, _made=None, waited=0.0)
-        self._index, _ = opened(self._folder)
+        self._order = Order.open(self._folder)
 
     # ---- behind it ---------------------------------------------------------------------------
 
@@ -349,14 +402,23 @@ class Stream:
     def _turn(self, epoch: int, step: int = 0) -> None:
         """To another epoch; its index is made if it is not there."""
         self.epoch, self.step = epoch, step
-        if epoch >= self.epochs:
-            return
+        if epoch < self.epochs:
+            self._ordered(epoch)
+
+    def _ordered(self, epoch: int) -> None:
         told = {name: value for name, value in self._told.items() if name != "across"}
         self._folder = self._cache.folder / f"order-{digest([told, epoch])}"
-        with locked(self._folder, wait=float("inf")):
-            if self._made is not None and not (self._folder / "facts.json").exists():
+        with contextlib.suppress(PoolCorrupt):
+            self._order = Order.open(self._folder)  # without the lock: the folder may be one that cannot be written to
+            return
+        with writable(self._cache.folder), locked(self._folder, wait=float("inf")):
+            try:
+                self._order = Order.open(self._folder)
+            except PoolCorrupt:
+                if self._made is None:
+                    raise
                 index(self._made[0], self._cache, self._folder, told, Run(seed=told["seed"]).at("stream", epoch))
-        self._index, self._facts = opened(self._folder)
+                self._order = Order.open(self._folder)
 
     def _moved(self, step: Step) -> None:
         self.epoch, self.step = step.epoch, step.step + 1
@@ -398,6 +460,15 @@ class Stream:
                 yield item
         finally:
             stop.set()
+
+    def _reorder(self, error: PoolCorrupt) -> None:
+        """Make a broken order anew and go on; the same comes out."""
+        with writable(self._folder), locked(self._folder, wait=float("inf")):
+            (self._folder / "facts.json").unlink(missing_ok=True)
+        if self._made is None:
+            raise error
+        warnings.warn(f"{error} Making it anew.", stacklevel=2)
+        self._ordered(min(self.epoch, self.epochs - 1))
 
     def _mend(self, error: PoolCorrupt) -> None:
         """Make a broken cache anew and go on; the same tokens come out."""

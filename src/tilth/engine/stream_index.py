@@ -6,35 +6,98 @@ import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from tilth.core.errors import UsageError
+from tilth.core.errors import BadInput, PoolCorrupt, UsageError
 from tilth.core.files import no_space, write_atomic
 from tilth.core.plan import Groups, Plan
 from tilth.core.run import Run
+from tilth.engine.sums import Sums, sums
 from tilth.engine.token_cache import TokenCache
 from tilth.kernels.packing import Pieces, best_fit_decreasing, cut, cut_between, first_fit_decreasing, shuffled
 from tilth.models import buckets
 
-__all__ = ["index", "opened"]
+__all__ = ["Order", "index"]
 
 Ints = npt.NDArray[np.int64]
-BUFFER: Final = 8192  # readings packed together: no record moves further than that from its place in the plan's order
+VERSION: Final = 2
+BUFFER: Final = 8192  # pieces packed together: none moves further than that from its place in the plan's order
+ORDERED: Final = 32  # windows packed together, or those of a step, where ranks say what is read when
 STEPS: Final = {"steps": np.int64, "widths": np.int32}
-TYPES: Final = {"begins": np.int64, "places": np.int32, "starts": np.int64, "lengths": np.int32}
+PIECES: Final = {"places": np.int32, "starts": np.int64, "lengths": np.int32}
+TYPES: Final = {"begins": np.int64, **PIECES}
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order of an epoch, mapped from disk.
+
+    Attributes:
+        arrays: see `index`.
+        facts: what is told of it.
+        sums: what the files were when written.
+    """
+
+    arrays: Mapping[str, npt.NDArray[Any]]
+    facts: Mapping[str, Any]
+    sums: Sums
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open a finished order. Sizes and what says where steps begin are checked, the rest as it is read.
+
+        Raises:
+            PoolCorrupt: when there is none, or it is not what was written.
+        """
+        try:
+            facts = json.loads((folder / "facts.json").read_text())
+            found = Sums(folder, facts.pop("files"))
+            found.sizes()
+            for name in STEPS:
+                found.whole(f"{name}.npy")
+            for name in TYPES:
+                found.check(f"{name}.npy", np.array([0]), np.array([1]))  # what numpy says of the array
+            arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in (*TYPES, *STEPS)}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise PoolCorrupt(f"{folder} holds no complete order ({error}). It is made anew when asked for.") from None
+        return cls(arrays, facts, found)
+
+    def check(self, which: Ints) -> None:
+        """Compare the blocks that say what lies in these windows with their checksums, each the first time.
+
+        Raises:
+            PoolCorrupt: when a block is not what was written.
+        """
+        self._check("begins", which, which + 2)
+        for name in PIECES:
+            self._check(name, self.arrays["begins"][which], self.arrays["begins"][which + 1])
+
+    def whole(self) -> None:
+        """Compare everything; see `check`."""
+        for name in TYPES:
+            self.sums.whole(f"{name}.npy")
+
+    def _check(self, name: str, starts: Ints, stops: Ints) -> None:
+        array = self.arrays[name]
+        head = self.sums.files[f"{name}.npy"]["bytes"] - array.nbytes
+        self.sums.check(f"{name}.npy", starts * array.itemsize + head, stops * array.itemsize + head)
 
 
 def index(plan: Plan, cache: TokenCache, folder: Path, told: Mapping[str, Any], run: Run) -> None:
-    """Write the arrays, and ``facts.json``, last.
+    """Write the arrays, and ``facts.json`` with their checksums, last.
 
     ``begins`` (windows + 1,) says which pieces lie in a window; of each piece ``places`` is the record in the cache,
     ``starts`` where the piece begins in the cache's ids, ``lengths`` how long it is. ``steps`` (steps + 1,) says which
     windows a step reads, over all ranks, ``widths`` how wide they are.
+
+    Raises:
+        BadInput: when there is no window to read.
+        UsageError: when this plan or these records cannot be packed so.
     """
     context, packing = int(told["context"]), str(told["packing"])
     if told["buckets"] is not None:
@@ -49,7 +112,8 @@ def index(plan: Plan, cache: TokenCache, folder: Path, told: Mapping[str, Any], 
         order = np.searchsorted(cache.rows, mine)
         lengths = np.diff(cache.offsets)[order]
         pieces, left_out, skipped = _pieces(cache, order, lengths, context, packing)
-        window = _windows(pieces, plan.phase[mine], context, packing, run.at(name) if name else run)
+        room = max(int(told["batch"]), ORDERED) * context if not np.isnan(plan.rank[mine]).all() else None
+        window = _windows(pieces, plan.phase[mine], context, packing, room, run.at(name) if name else run)
         by = np.lexsort((pieces.owner, window))
         places = order[pieces.owner[by]]
         count = int(window.max(initial=-1)) + 1
@@ -66,24 +130,26 @@ def index(plan: Plan, cache: TokenCache, folder: Path, told: Mapping[str, Any], 
     facts["padding"] = 1 - facts["tokens"] / max(facts["windows"] * context, 1)
     window, *others = (np.concatenate(column) for column in zip(*parts, strict=True))
     arrays = dict(zip(TYPES, (np.searchsorted(window, np.arange(facts["windows"] + 1)), *others), strict=True))
-    first = np.minimum(np.arange(-(-facts["windows"] // told["batch"]) + 1) * told["batch"], facts["windows"])
+    # Steps of as many windows as one another, to within one: a last step of few would leave ranks without any.
+    steps = -(-facts["windows"] // told["batch"])
+    first = np.arange(steps + 1) * facts["windows"] // max(steps, 1)
     _write(folder, arrays | {"steps": first, "widths": np.full(first.size - 1, context)}, facts)
 
 
-def opened(folder: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """The arrays, mapped, and the facts."""
-    names = (*TYPES, *STEPS)
-    arrays = {name: cast(npt.NDArray[Any], np.load(folder / f"{name}.npy", mmap_mode="r")) for name in names}
-    return arrays, json.loads((folder / "facts.json").read_text())
-
-
 def _write(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> None:
+    if not facts["windows"]:
+        raise BadInput(
+            f"None of the {facts['readings']:,} readings has a piece that fits: dialogues are left out where a round "
+            f"is longer than the context, in buckets what is shorter than the shortest. Set these otherwise."
+        )
     folder.mkdir(parents=True, exist_ok=True)
+    files = {}
     with no_space(folder):
         for name, array in arrays.items():
             np.save(folder / "array.tmp.npy", array.astype((TYPES | STEPS)[name]))
+            files[f"{name}.npy"] = sums(folder / "array.tmp.npy")
             os.replace(folder / "array.tmp.npy", folder / f"{name}.npy")
-        write_atomic(folder / "facts.json", json.dumps(facts).encode())
+        write_atomic(folder / "facts.json", json.dumps({**facts, "files": files}).encode())
 
 
 def _bucketed(plan: Plan, cache: TokenCache, folder: Path, told: Mapping[str, Any], run: Run) -> None:
@@ -171,8 +237,10 @@ def _rounds(cache: TokenCache, order: Ints, lengths: Ints, context: int) -> tupl
     return np.append(0, np.cumsum([part.size for part in sizes])), np.concatenate([np.zeros(0, np.int64), *sizes])
 
 
-def _windows(pieces: Pieces, phase: npt.NDArray[np.int16], context: int, packing: str, run: Run) -> Ints:
-    """The window of each piece."""
+def _windows(
+    pieces: Pieces, phase: npt.NDArray[np.int16], context: int, packing: str, room: int | None, run: Run
+) -> Ints:
+    """The window of each piece; where an order is to be kept, `room` says for how many tokens it may be lost."""
     if packing == "chunk":
         return np.asarray((np.cumsum(pieces.length) - pieces.length) // context, np.int64)
     if packing == "none":
@@ -182,10 +250,21 @@ def _windows(pieces: Pieces, phase: npt.NDArray[np.int16], context: int, packing
     turns = np.flatnonzero(np.diff(stage)) + 1
     window, base, part = np.zeros(pieces.owner.size, np.int64), 0, 0
     for start, end in itertools.pairwise([0, *turns.tolist(), stage.size]):
-        for at in range(start, end, BUFFER):
-            some = slice(at, min(at + BUFFER, end))
+        for some in _stretches(pieces.length, start, end, room):
             bins = shuffled(pack(pieces.length[some], context), run.rng("windows", part))
             window[some] = base + bins
             base += int(bins.max(initial=-1)) + 1
             part += 1
     return window
+
+
+def _stretches(lengths: Ints, start: int, end: int, room: int | None) -> Iterator[slice]:
+    """Pieces packed together, whose windows are shuffled: many, or of about so many tokens."""
+    edges: Ints = np.arange(start, end, BUFFER)
+    if room is not None and end > start:
+        ends = np.cumsum(lengths[start:end])
+        steps = np.searchsorted(ends, np.arange(0, int(ends[-1]), room), side="right")
+        edges = np.unique(np.append(edges, start + steps))
+    for first, last in itertools.pairwise([*edges.tolist(), end]):
+        if last > first:
+            yield slice(first, last)

@@ -10,12 +10,14 @@ parts/             finished pieces of a cache in the making; gone when it is com
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, Self, cast
@@ -29,14 +31,14 @@ from tilth.core.method import digest
 from tilth.core.pool import Pool
 from tilth.engine.local import Workers
 from tilth.engine.store import locked
+from tilth.engine.sums import Sums, sums
 from tilth.models.tokenizer import Tokenizer
 
-__all__ = ["TokenCache", "token_cache"]
+__all__ = ["TokenCache", "discard", "token_cache", "writable"]
 
 Ints = npt.NDArray[np.int64]
 VERSION: Final = 1
 KINDS: Final = ("text", "instruction")
-BLOCK: Final = 1 << 20  # bytes under one checksum
 PIECE: Final = 4096  # records encoded at a time
 
 
@@ -51,7 +53,6 @@ class TokenCache:
 
     folder: Path
     told: Mapping[str, Any]
-    _seen: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -63,16 +64,19 @@ class TokenCache:
         try:
             told = json.loads((folder / "cache.json").read_text())
             made = cls(folder, told)
-            for name, wanted in told["files"].items():
-                if (size := (folder / name).stat().st_size) != wanted["bytes"]:
-                    raise ValueError(f"{name} has {size:,} bytes instead of {wanted['bytes']:,}")
+            made.sums.sizes()
             for name in ("rows.npy", "offsets.npy"):
-                made._check(name, 0, told["files"][name]["bytes"])
-        except (OSError, ValueError, KeyError) as error:
+                made.sums.whole(name)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise PoolCorrupt(
                 f"{folder} holds no complete token cache ({error}). It is made anew when asked for."
             ) from None
         return made
+
+    @cached_property
+    def sums(self) -> Sums:
+        """What the files were when written."""
+        return Sums(self.folder, self.told["files"])
 
     @cached_property
     def rows(self) -> Ints:
@@ -102,32 +106,8 @@ class TokenCache:
         """
         width = np.dtype(self.told["dtype"]).itemsize
         for name, size in (("ids.bin", width), ("learned.bin", 1)):
-            if name not in self.told["files"]:
-                continue
-            seen = self._blocks(name)
-            if seen.all() or not starts.size:
-                continue
-            first, last = starts * size // BLOCK, np.maximum(stops * size - 1, 0) // BLOCK
-            for block in np.unique(np.concatenate([np.arange(a, b + 1) for a, b in zip(first, last, strict=True)])):
-                if not seen[block]:
-                    self._check(name, int(block) * BLOCK, (int(block) + 1) * BLOCK)
-
-    def _blocks(self, name: str) -> npt.NDArray[np.bool_]:
-        if name not in self._seen:
-            self._seen[name] = np.zeros(len(self.told["files"][name]["crc32"]), bool)
-        return self._seen[name]
-
-    def _check(self, name: str, start: int, stop: int) -> None:
-        wanted = self.told["files"][name]
-        with open(self.folder / name, "rb") as file:
-            for block in range(start // BLOCK, -(-min(stop, wanted["bytes"]) // BLOCK)):
-                file.seek(block * BLOCK)
-                if zlib.crc32(file.read(BLOCK)) != wanted["crc32"][block]:
-                    raise PoolCorrupt(
-                        f"{self.folder / name} is not what was written: block {block} of {len(wanted['crc32'])} has "
-                        f"another checksum. Delete the folder; the cache is made anew when asked for."
-                    )
-                self._blocks(name)[block] = True
+            if name in self.told["files"]:
+                self.sums.check(name, starts * size, stops * size)
 
     def _mapped(self, name: str, dtype: str) -> npt.NDArray[Any]:
         if not self.told["files"][name]["bytes"]:
@@ -135,7 +115,7 @@ class TokenCache:
         return np.asarray(np.memmap(self.folder / name, dtype, "r"))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "told": self.told, "_seen": {}}  # maps are opened anew in another process
+        return {"folder": self.folder, "told": self.told}  # maps are opened anew in another process
 
 
 def token_cache(
@@ -169,7 +149,9 @@ def token_cache(
         digest([rows.size, zlib.crc32(rows.tobytes())]),
     ]
     place = _local(str(folder), digest(told)) if "://" in str(folder) else Path(folder) / digest(told)
-    with locked(place, wait=float("inf")):
+    with suppress(PoolCorrupt):
+        return TokenCache.open(place)  # without the lock, as the folder may be one that cannot be written to
+    with writable(place), locked(place, wait=float("inf")):
         try:
             return TokenCache.open(place)
         except PoolCorrupt:
@@ -177,9 +159,27 @@ def token_cache(
         return TokenCache.open(place)
 
 
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Say what to do where a folder that lacks something cannot be written to.
+
+    Raises:
+        UsageError: when it cannot.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise UsageError(
+            f"{folder} lacks tokens or an order and cannot be written to ({error}). Give a `cache` folder that can be, "
+            f"or `file://{folder.parent.absolute()}`, whose tokens are copied."
+        ) from error
+
+
 def discard(cache: TokenCache) -> None:
     """Take a broken cache away, so that the next one who asks makes it anew."""
-    with locked(cache.folder, wait=float("inf")):
+    with writable(cache.folder), locked(cache.folder, wait=float("inf")):
         (cache.folder / "cache.json").unlink(missing_ok=True)
 
 
@@ -193,7 +193,8 @@ def _make(place: Path, pool: Pool, rows: Ints, tokenizer: Tokenizer, workers: Wo
     lengths = workers.map(partial(_encoded, pool, tokenizer, parts), work, "tokens", parts / "done")
     offsets = np.append(0, np.cumsum(np.concatenate([np.zeros(0, np.int64), *lengths]))).astype(np.int64)
     if not offsets[-1]:
-        raise BadInput(f"None of the {rows.size:,} records has a token to read.")
+        kind = " A dialogue without an assistant's turn teaches nothing." if pool.kind == "instruction" else ""
+        raise BadInput(f"None of the {rows.size:,} records has a token to read.{kind} Plan others.")
     names = ["ids.bin"] + (["learned.bin"] if pool.kind == "instruction" else [])
     files = {}
     with no_space(place):
@@ -202,7 +203,7 @@ def _make(place: Path, pool: Pool, rows: Ints, tokenizer: Tokenizer, workers: Wo
         for name, array in (("rows.npy", rows), ("offsets.npy", offsets)):
             np.save(place / "array.tmp.npy", array)
             os.replace(place / "array.tmp.npy", place / name)
-            files[name] = _sums(place / name)
+            files[name] = sums(place / name)
     told = {
         "version": VERSION,
         "pool": pool.fingerprint,
@@ -246,19 +247,11 @@ def _joined(path: Path, parts: Sequence[Path]) -> dict[str, Any]:
     with open(temporary, "wb") as out:
         for part in parts:
             with open(part, "rb") as file:
-                shutil.copyfileobj(file, out, BLOCK)
+                shutil.copyfileobj(file, out, 1 << 20)
         out.flush()
         os.fsync(out.fileno())
     os.replace(temporary, path)
-    return _sums(path)
-
-
-def _sums(path: Path) -> dict[str, Any]:
-    sums = []
-    with open(path, "rb") as file:
-        while block := file.read(BLOCK):
-            sums.append(zlib.crc32(block))
-    return {"bytes": path.stat().st_size, "crc32": sums}
+    return sums(path)
 
 
 def _local(url: str, key: str) -> Path:

@@ -34,8 +34,10 @@ class Steps(IterableDataset[dict[str, Any]]):
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = get_worker_info()
         first, each = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        for number in range(self.stream.step + first, self.stream.steps, each):
-            step = self.stream.at(number)
+        # A process that was forked holds the pool, too, and must not touch it: what reads there has no pool.
+        stream = self.stream if worker is None else self.stream.without_pool()
+        for number in range(stream.step + first, stream.steps, each):
+            step = stream.at(number)
             if not self.single:
                 yield tensors(step)
                 continue
@@ -54,13 +56,14 @@ def tensors(step: Step) -> dict[str, Any]:
 
 
 def callback(stream: Stream) -> Any:
-    """A ``TrainerCallback`` that sets the stream to where a Trainer resumes.
+    """A ``TrainerCallback`` that sets the stream to where a Trainer begins, resumes, or begins another epoch.
 
     Give the Trainer ``stream.dataset(single=True)`` and a batch size of ``stream.batch`` on one device; set
     ``max_steps`` and, to resume, ``ignore_data_skip=True``: the stream goes there by itself, without reading what
-    was read.
+    was read. A Trainer that is to read several epochs needs a stream of as many.
 
     Raises:
+        UsageError: while training, when the Trainer goes on after the stream's last epoch.
         MissingExtra: without transformers.
     """
     try:
@@ -69,9 +72,13 @@ def callback(stream: Stream) -> Any:
         raise MissingExtra(f"A TrainerCallback needs transformers: pip install 'tilth[hf]'. {error}") from None
 
     class StreamCallback(TrainerCallback):  # type: ignore[misc]
-        """Sets the place of a stream before a Trainer reads."""
+        """Sets the place of a stream before a Trainer reads: when it begins, resumes, and at every epoch."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-            stream.step = state.global_step * args.gradient_accumulation_steps
+            if state.global_step < state.max_steps:  # else it has ended and reads nothing
+                stream.seek(state.global_step, args.gradient_accumulation_steps)
+
+        def on_epoch_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+            stream.seek(state.global_step, args.gradient_accumulation_steps)
 
     return StreamCallback()

@@ -21,7 +21,6 @@ def fill(
     starts: Ints,
     lengths: Ints,
     rows: Ints,
-    heads: npt.NDArray[np.bool_],
     across: bool,
     out: npt.NDArray[np.int64],
 ) -> None:
@@ -32,8 +31,8 @@ def fill(
         learned: which of them are learned; empty: all.
         starts, lengths: of each piece in `ids`.
         rows: the window of each piece, ascending.
-        heads: whether a piece begins its record, so that nothing before it predicts its first token.
-        across: whether the pieces of a window are one text: positions run on, all in segment 0, firsts are learned.
+        across: whether the pieces of a window are one text: positions run on, all in segment 0, and a piece's first
+            token is learned; else it is not, as what precedes it there is of another record.
         out: (4, windows, context) ids, labels, positions and segments; filled with the end token, `IGNORED`, 0 and -1.
     """
     row, column, segment = -1, 0, 0
@@ -45,7 +44,7 @@ def fill(
             token = np.int64(ids[at])
             out[0, row, column] = token
             hidden = learned.size > 0 and learned[at] == 0
-            if not hidden and (across or i > 0 or not heads[k]):
+            if not hidden and (across or i > 0):
                 out[1, row, column] = token
             out[2, row, column] = column if across else i
             out[3, row, column] = 0 if across else segment
