@@ -460,6 +460,18 @@ def test_shares_may_move_between_steps_and_are_resumed_and_replayed_to_the_bit(c
         next(stream(cache).drawn(steer, 1))
 
 
+def test_empty_records_are_left_out_and_counted(cache: Path) -> None:
+    pool = TablePool(pa.table({"text": ["soil", "", None, "seed"], "tokens": [{"count": 1}] * 4}))
+    made = stream(cache, Plan.everything(pool, Budget(9)), pool, packing="none", batch=1)
+    assert sorted(np.concatenate([step.records for step in made]).tolist()) == [0, 3]
+    assert made.facts["left_out"] == 2
+
+
+def test_a_grouped_stream_refuses_an_order_it_would_drop(cache: Path) -> None:
+    with pytest.raises(UsageError, match="phases or ranks"):
+        stream(cache, PLAN.revised(SAY, "n", phase=np.arange(len(PLAN)) % 2), grouped=True)
+
+
 def test_buckets_have_one_record_in_each_window_and_as_many_tokens_at_every_step(cache: Path) -> None:
     packing = Buckets(shortest=8, cycles=2)
     steps = [*stream(cache, packing=packing, batch=6)]

@@ -107,6 +107,12 @@ def index(plan: Plan, cache: TokenCache, folder: Path, told: Mapping[str, Any], 
     groups = (plan.steering.groups if plan.steering is not None else plan.sources) if told["grouped"] else None
     facts: dict[str, Any] = {"readings": int(rows.size), "tokens": 0, "windows": 0, "cut": 0, "left_out": 0}
     facts |= {"tokens_left_out": 0, "groups": {}}
+    if groups is not None and (np.unique(plan.phase[rows]).size > 1 or not np.isnan(plan.rank[rows]).all()):
+        raise UsageError("Groups are read by their shares; this plan has phases or ranks, which that would drop.")
+    if cache.learned is None:
+        empty = np.diff(cache.offsets)[np.searchsorted(cache.rows, rows)] <= 1  # nothing but the end token
+        facts["left_out"], facts["tokens_left_out"] = int(empty.sum()), int(empty.sum())
+        rows = rows[~empty]
     parts = []
     for name, mine in _parts(groups, rows):
         order = np.searchsorted(cache.rows, mine)
