@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-__all__ = ["IGNORED", "fill"]
+__all__ = ["IGNORED", "Before", "fill"]
 
 Ints = npt.NDArray[np.int64]
 IGNORED = -100  # the label of what is not learned, as torch and transformers have it
+
+
+class Before(NamedTuple):
+    """What stands before pieces and is not learned: piece k's is ``ids[starts[k]:starts[k] + lengths[k]]``."""
+
+    ids: npt.NDArray[Any]
+    starts: Ints
+    lengths: Ints
+
+    @classmethod
+    def nothing(cls, pieces: int, dtype: npt.DTypeLike) -> Before:
+        """Nothing, before so many pieces."""
+        return cls(np.zeros(0, dtype), np.zeros(pieces, np.int64), np.zeros(pieces, np.int64))
 
 
 @njit(cache=True, nogil=True)
@@ -22,6 +35,7 @@ def fill(
     lengths: Ints,
     rows: Ints,
     heads: npt.NDArray[np.bool_],
+    before: Before,
     across: bool,
     out: npt.NDArray[np.int64],
 ) -> None:
@@ -32,7 +46,8 @@ def fill(
         learned: which of them are learned; empty: all.
         starts, lengths: of each piece in `ids`.
         rows: the window of each piece, ascending.
-        heads: whether a piece begins its record, so that nothing before it predicts its first token.
+        heads: whether a piece begins its record, so that only what stands before it can predict its first token.
+        before: what stands before each piece, in its window, position count and segment, and is not learned.
         across: whether the pieces of a window are one text: positions run on, all in segment 0, firsts are learned.
         out: (4, windows, context) ids, labels, positions and segments; filled with the end token, `IGNORED`, 0 and -1.
     """
@@ -40,13 +55,17 @@ def fill(
     for k in range(starts.size):
         if rows[k] != row:
             row, column, segment = rows[k], 0, 0
-        for i in range(lengths[k]):
-            at = starts[k] + i
-            token = np.int64(ids[at])
-            out[0, row, column] = token
-            hidden = learned.size > 0 and learned[at] == 0
-            if not hidden and (across or i > 0 or not heads[k]):
-                out[1, row, column] = token
+        told = before.lengths[k]
+        for i in range(told + lengths[k]):
+            if i < told:
+                out[0, row, column] = np.int64(before.ids[before.starts[k] + i])
+            else:
+                at = starts[k] + i - told
+                token = np.int64(ids[at])
+                out[0, row, column] = token
+                hidden = learned.size > 0 and learned[at] == 0
+                if not hidden and (across or i > 0 or not heads[k]):
+                    out[1, row, column] = token
             out[2, row, column] = column if across else i
             out[3, row, column] = 0 if across else segment
             column += 1
