@@ -18,9 +18,9 @@ from tilth.core.files import no_space, write_atomic
 from tilth.core.plan import Groups, Plan
 from tilth.core.run import Run
 from tilth.engine.token_cache import TokenCache
+from tilth.kernels.packing import Pieces, best_fit_decreasing, cut, cut_between, first_fit_decreasing, shuffled
 from tilth.kernels.windows import Before
 from tilth.models.tokenizer import Tokenizer
-from tilth.kernels.packing import Pieces, best_fit_decreasing, cut, cut_between, first_fit_decreasing, shuffled
 
 __all__ = ["before", "index", "opened"]
 

@@ -29,13 +29,13 @@ class TinyLm(CurveProof):
     Each trial reads at most `tokens` tokens of the plan, whole records with their repeats, so the plan's epochs are
     kept; so are its phases and ranks. Where an online policy moves the plan's shares (`steered`), the trial asks it and
     keeps what it decided with the curve. What a plan puts before records (`metadata_prefix`) is read besides these
-    tokens, where a record begins, and not learned; the holdout is scored without. Of a text the text is scored, of an instruction the assistant's answer given
-    the question, of other kinds what signals read of them. Results are the same to the bit however many workers run:
-    a trial uses one thread, and two at a time are faster than two threads each. Another processor adds in another order
-    or has no bfloat16, so there they differ a little. Cost: a trial of the default size takes a quarter of a minute on
-    one core that multiplies bfloat16 itself, else half a minute. Trap: after 500 k tokens a model knows words and short
-    phrases; what takes long training to pay off, such as reasoning or rare facts, it cannot show, and it favours text
-    that is easy to learn.
+    tokens, where a record begins, and not learned; the holdout is scored without. Of a text the text is scored, of an
+    instruction the assistant's answer given the question, of other kinds what signals read of them. Results are the
+    same to the bit however many workers run: a trial uses one thread, and two at a time are faster than two threads
+    each. Another processor adds in another order or has no bfloat16, so there they differ a little. Cost: a trial of
+    the default size takes a quarter of a minute on one core that multiplies bfloat16 itself, else half a minute. Trap:
+    after 500 k tokens a model knows words and short phrases; what takes long training to pay off, such as reasoning or
+    rare facts, it cannot show, and it favours text that is easy to learn.
     Source: small proxies as in RegMix (Liu et al. 2024, arXiv 2407.01492), here smaller still.
 
     >>> from tilth.core import Plan, Run

@@ -110,7 +110,7 @@ class MetadataPrefix(Policy):
         keep = plan.kept & (known | (self.unknown != "drop"))
         first, phase = self._parted(plan, keep, run)
         has = first != self.reverse
-        told = pa.array(np.where(has & keep & known, np.array(values.names, object)[values.index], None), pa.string())
+        told = pc.if_else(pa.array(has & keep & known), values.column(), "")
         conditioning = Conditioning.of(self.by, self.template, told)
         details, warnings = self._judged(plan, keep, has, known, values)
         made = plan.revised(
