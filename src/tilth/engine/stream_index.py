@@ -91,8 +91,8 @@ def index(plan: Plan, cache: TokenCache, folder: Path, told: Mapping[str, Any], 
 
 def opened(folder: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     """The arrays, mapped, and the facts."""
-    facts = json.loads((folder / "facts.json").read_text())
-    names = (*TYPES, *(TOLD if facts.get("tokens_before") else ()))
+    facts = {"tokens_before": 0} | json.loads((folder / "facts.json").read_text())  # older ones know of none
+    names = (*TYPES, *(TOLD if facts["tokens_before"] else ()))
     arrays = {name: cast(npt.NDArray[Any], np.load(folder / f"{name}.npy", mmap_mode="r")) for name in names}
     return arrays, facts
 

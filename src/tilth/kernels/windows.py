@@ -56,17 +56,20 @@ def fill(
         if rows[k] != row:
             row, column, segment = rows[k], 0, 0
         told = before.lengths[k]
-        for i in range(told + lengths[k]):
-            if i < told:
-                out[0, row, column] = np.int64(before.ids[before.starts[k] + i])
-            else:
-                at = starts[k] + i - told
-                token = np.int64(ids[at])
-                out[0, row, column] = token
-                hidden = learned.size > 0 and learned[at] == 0
-                if not hidden and (across or i > 0 or not heads[k]):
-                    out[1, row, column] = token
+        for i in range(told):
+            out[0, row, column] = np.int64(before.ids[before.starts[k] + i])
             out[2, row, column] = column if across else i
+            out[3, row, column] = 0 if across else segment
+            column += 1
+        predicted = across or told > 0 or not heads[k]
+        for i in range(lengths[k]):
+            at = starts[k] + i
+            token = np.int64(ids[at])
+            out[0, row, column] = token
+            hidden = learned.size > 0 and learned[at] == 0
+            if not hidden and (predicted or i > 0):
+                out[1, row, column] = token
+            out[2, row, column] = column if across else told + i
             out[3, row, column] = 0 if across else segment
             column += 1
         segment += 1
