@@ -44,8 +44,9 @@ class MetadataPrefix(Policy):
 
     Cost: the prefix's tokens in every record, computed but not learned, so short records become dear. Trap: **after
     the first part the model is bad at plain text** (see `worst`), so do not stop early, and let the schedule run over
-    both parts. A value that names one record tells nothing of others; `details` counts them. The claim
-    `gao2025_meco` tells what it is worth at small scale.
+    both parts. A value that names one record tells nothing of others; `details` counts them. In our own trial (claim
+    `gao2025_meco`) models obey the prefix, but small ones gain nothing on plain text that we could tell from 0, and on
+    real text lose 0.04 nats per token: prove it before believing it.
 
     >>> import pyarrow as pa
     >>> from tilth.core import Budget, Plan, Run, TablePool
