@@ -135,13 +135,14 @@ def test_a_trainer_resumes_where_it_was(folder: Path, tmp_path: Path, epochs: in
     assert torch is not None
 
 
-def test_records_without_a_word_are_described(tmp_path: Path) -> None:
-    pool = TablePool(pa.table({"text": ["", None], "tokens": [{"count": 0}] * 2}))
+def test_records_that_count_nothing_are_described(tmp_path: Path) -> None:
+    pool = TablePool(pa.table({"text": ["", None, "soil"], "tokens": [{"count": 0}] * 3}))
     plan = Plan.everything(pool, Budget(10))
     tokenizer = Tokenizer.train(WORDS * 9, vocab=300)
     facts, text = describe(Stream(plan, pool, tokenizer, batch=2, context=8, cache=tmp_path), plan)
     assert facts["sources"] == []
-    assert "2 tokens of 2 readings" in text
+    assert "of 3 readings" in text
+    assert facts["left_out"] == 2
 
 
 def test_the_command_says_what_a_model_reads(folder: Path) -> None:

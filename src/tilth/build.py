@@ -428,7 +428,11 @@ class Build:
     # ---- export ------------------------------------------------------------------------------
 
     def records(self) -> Iterator[pa.RecordBatch]:
-        """The plan's records in reading order, with ``phase`` and ``copy``, a few thousand at a time."""
+        """The plan's records in reading order, with ``phase`` and ``copy``, a few thousand at a time.
+
+        Of a conditioned plan also with ``prefix``, what is read before the record without being learned.
+        """
+        conditioning = self.plan.conditioning
         rows, copies = self.plan.reading_order(self.run.at("order"))
         names = schema(self.kind).names
         for start in range(0, len(rows), 4096):
@@ -436,6 +440,9 @@ class Build:
             table = self.pool.take(part, names)
             table = table.append_column("phase", pa.array(self.plan.phase[part]))
             table = table.append_column("copy", pa.array(copies[start : start + 4096]))
+            if conditioning is not None:
+                prefixes = pa.array([prefix or None for prefix in conditioning.prefixes], pa.string())
+                table = table.append_column("prefix", prefixes.take(pa.array(conditioning.tags.index[part])))
             yield table.combine_chunks().to_batches()[0]
 
     def provenance(self) -> dict[str, Any]:

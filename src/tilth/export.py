@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["export", "facts"]
 
 TOKENIZED = ("megatron", "npy")
+PREFIXED = (
+    "Records of the plan are read after the text in `prefix`, which is no part of `text` and must be kept out of the "
+    "loss; a trainer that reads `text` alone trains on another plan"
+)
 
 
 def export(job: Build, name: str, folder: Path, tokenizer: str) -> None:
@@ -31,6 +35,12 @@ def export(job: Build, name: str, folder: Path, tokenizer: str) -> None:
         name: one of the recipe's formats.
         tokenizer: path of a ``tokenizer.json`` for token formats; the pool's own when empty.
     """
+    if name in TOKENIZED and job.plan.conditioning is not None:
+        raise BadRecipe(
+            f"The plan puts {job.plan.conditioning.tags.by} before its records, to be read and not learned, and a "
+            f"{name} file cannot say what is not learned. Read the build with tilth.open_stream, or export jsonl, "
+            f"parquet or hf, which keep it apart from the text as `prefix`."
+        )
     folder.mkdir(parents=True)
     writer = importlib.import_module(f"tilth.io.export_{name}")
     options: dict[str, Any] = {}
@@ -77,7 +87,7 @@ def facts(job: Build) -> dict[str, Any]:
         "requested": {name: round(share, 4) for name, share in plan.requested.items()} or None,
         "realised": {name: round(share, 4) for name, share in plan.mixture().items()},
         "licenses": dict(sorted(licenses.items())),
-        "sampling": [d.note for d in plan.decisions],
+        "sampling": [d.note for d in plan.decisions] + ([PREFIXED] if plan.conditioning is not None else []),
         "steps": [f"{name}: {json.dumps(s.describe(), sort_keys=True)}" for name, s in job.signals.items()],
         "dropped": {
             f"{d.policy.get('use')}: {d.reason}": int((plan.dropped_by == i).sum())

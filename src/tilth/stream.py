@@ -64,6 +64,7 @@ def describe(stream: Stream, plan: Plan, show: int = 1) -> tuple[dict[str, Any],
         f"{facts['steps']:,} steps, {facts['windows']:,} windows, {facts['tokens']:,} tokens of {facts['readings']:,} "
         f"readings; {facts['padding']:.2%} filling, {facts['cut']:,} records cut, {facts['left_out']:,} left out, "
         f"{facts['tokens_left_out']:,} tokens not read",
+        *([f"{facts['tokens_before']:,} tokens before records, read but not learned"] * (facts["tokens_before"] > 0)),
         "",
         f"{'source':{wide}} {'planned':>8} {'read':>8}  of every 10,000 records",
     ]

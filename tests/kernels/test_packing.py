@@ -132,6 +132,9 @@ def test_pieces_are_the_sequences_end_to_end(lengths: list[int], capacity: int) 
     assert pieces.length.min(initial=1) >= 1
     last = np.append(pieces.owner[1:] != pieces.owner[:-1], True)[: pieces.owner.size]
     assert (pieces.length[~last] == capacity).all()
+    own = capacity + np.arange(len(lengths)) % 3
+    each = [cut([n], int(room)).length.tolist() for n, room in zip(lengths, own, strict=True)]
+    assert cut(lengths, own).length.tolist() == [n for some in each for n in some]
 
 
 @given(st.lists(st.lists(st.integers(0, 14), max_size=6), max_size=10), st.integers(1, 12))

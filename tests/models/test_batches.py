@@ -13,6 +13,7 @@ from tilth.models.batches import (
     Packing,
     joined,
     padded,
+    prefixed,
     reading_order,
     windows,
     windows_of_documents,
@@ -57,6 +58,33 @@ def test_phases_come_first_and_ranks_order_within_them() -> None:
         assert (np.diff(ranked) > 0).all()
         free = np.flatnonzero(np.isnan(rank[part]))
         assert 15 < free.mean() < 34, "records without a rank are not spread"
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.integers(1, 7), st.integers(0, 3))
+@settings(max_examples=60, deadline=None)
+def test_what_stands_before_a_text_is_read_and_not_learned(lengths: list[int], context: int, seed: int) -> None:
+    offsets, ids = texts(lengths)
+    before = np.array([0, 0, 1, 4]), np.array([91, 92, 93, 94], np.uint32)
+    tags = rng(seed).integers(0, 3, len(lengths))
+    order = rng(seed + 1).permutation(len(lengths))
+    starts, told, learned = prefixed(offsets, ids, before, tags)
+    made = windows(starts, told, order, context, 0, learned=learned)
+    inputs, targets = [], []
+    for record in order:
+        head = before[1][before[0][tags[record]] : before[0][tags[record] + 1]].tolist()
+        text = ids[offsets[record] : offsets[record + 1]].tolist()
+        inputs += [0, *head, *text]
+        targets += [IGNORED] * len(head) + [*text, 0]
+    n = len(inputs)
+    assert made.inputs.ravel()[:n].tolist() == inputs
+    assert made.targets.ravel()[:n].tolist() == targets
+    assert (made.targets.ravel()[n:] == IGNORED).all()
+    plain = windows(offsets, ids, order, context, 0)
+    for limit in (1, int(plain.tokens.sum()) // 2 + 1, int(plain.tokens.sum()) + 3):
+        some = windows(starts, told, order, context, 0, limit, learned)
+        bare = windows(offsets, ids, order, context, 0, limit)
+        found = [w.targets[w.targets != IGNORED].tolist() for w in (some, bare)]
+        assert found[0] == found[1], "as many tokens of the records are learned, and the same ones"
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.integers(1, 7), st.integers(0, 3))

@@ -24,7 +24,7 @@ from tilth.core.pool import Pool
 from tilth.core.run import Run
 from tilth.kernels.interleave import interleave
 
-__all__ = ["Decision", "Groups", "Plan", "Steering", "groups", "take_budget", "take_budgets"]
+__all__ = ["Conditioning", "Decision", "Groups", "Plan", "Steering", "groups", "take_budget", "take_budgets"]
 
 COLLAPSED = 0.95  # share of one group above which a mixture is hardly one
 Ints = npt.NDArray[np.int64]
@@ -68,6 +68,22 @@ class Groups:
     names: tuple[str, ...]
     index: npt.NDArray[np.int32]
 
+    @classmethod
+    def of(cls, by: str, column: pa.Array) -> Self:
+        """Groups of an array of strings without nulls; names are sorted, and only those that occur."""
+        encoded = column.dictionary_encode()
+        names = encoded.dictionary.to_pylist()
+        order = sorted(range(len(names)), key=names.__getitem__)
+        place = np.empty(len(names), np.int32)
+        place[order] = np.arange(len(names), dtype=np.int32)
+        index = place[encoded.indices.to_numpy()] if names else np.zeros(0, np.int32)
+        return cls(by, tuple(names[i] for i in order), index)
+
+    def column(self) -> pa.Array:
+        """The inverse of `of`: each record's name."""
+        index, names = pa.array(self.index), pa.array(list(self.names), pa.string())
+        return pa.DictionaryArray.from_arrays(index, names).dictionary_decode()
+
     def sums(self, amounts: npt.ArrayLike) -> Floats:
         """The sum of `amounts` in each group."""
         sums: Floats = np.bincount(self.index, np.asarray(amounts, float), len(self.names)).astype(np.float64)
@@ -93,13 +109,40 @@ def groups(pool: Pool, by: str = "source") -> Groups:
     """Group a pool's records by any column; nulls form the group ``(none)``. Names are sorted."""
     pool.require([by], f"grouping by {by!r}")
     column = pc.fill_null(pc.cast(pool.column(by), pa.string()), "(none)")
-    encoded = pa.array(column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)).dictionary_encode()
-    names = encoded.dictionary.to_pylist()
-    order = sorted(range(len(names)), key=names.__getitem__)
-    place = np.empty(len(names), np.int32)
-    place[order] = np.arange(len(names), dtype=np.int32)
-    index = place[encoded.indices.to_numpy()] if names else np.zeros(0, np.int32)
-    return Groups(by, tuple(names[i] for i in order), index)
+    return Groups.of(by, pa.array(column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)))
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What stands before records as a condition: it is read with the record, and never learned.
+
+    Attributes:
+        template: what a value becomes. Its ``{value}`` is replaced; values come from data, so nothing in one is
+            interpreted.
+        tags: each record's value of a column; "" where nothing stands before the record.
+    """
+
+    template: str
+    tags: Groups
+
+    @classmethod
+    def of(cls, by: str, template: str, values: pa.Array) -> Self:
+        """Of an array of strings, one per record; null or empty: nothing stands before the record."""
+        return cls(template, Groups.of(by, pc.fill_null(values, "")))
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """What stands before the records of each tag."""
+        return tuple(self.template.replace("{value}", name) if name else "" for name in self.tags.names)
+
+    @property
+    def told(self) -> Bools:
+        """Which records something stands before."""
+        return np.array([bool(prefix) for prefix in self.prefixes], bool)[self.tags.index]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything that is not per record, as plain data."""
+        return {"by": self.tags.by, "template": self.template}
 
 
 @dataclass(frozen=True)
@@ -163,6 +206,7 @@ class Plan:
         limits: what `mixed` keeps to, whatever shares it is given.
         steering: who moves the shares of what is kept while a model is trained on it, if anybody; then `repeats` only
             says what there is to read, and how often against others of its group.
+        conditioning: what stands before records, if anything.
     """
 
     ids: pa.Array
@@ -180,6 +224,7 @@ class Plan:
     by: str = "source"
     limits: Limits = field(default_factory=Limits)
     steering: Steering | None = None
+    conditioning: Conditioning | None = None
 
     @classmethod
     def everything(cls, pool: Pool, budget: Budget, limits: Limits | None = None) -> Self:
@@ -249,7 +294,7 @@ class Plan:
 
     @property
     def fingerprint(self) -> str:
-        """A function of what is read, how often and when."""
+        """A function of what is read, how often, when and after what."""
         import hashlib
 
         h = hashlib.sha256()
@@ -259,6 +304,10 @@ class Plan:
         if self.steering is not None:
             index = np.ascontiguousarray(self.steering.groups.index)
             parts += [self.steering.as_dict(), hashlib.sha256(index.tobytes()).hexdigest()]
+        if self.conditioning is not None:
+            tags = self.conditioning.tags
+            index = np.ascontiguousarray(tags.index)
+            parts += [self.conditioning.as_dict(), tags.names, hashlib.sha256(index.tobytes()).hexdigest()]
         return digest(parts)
 
     def reading_order(self, run: Run) -> tuple[Ints, npt.NDArray[np.int32]]:
@@ -483,6 +532,19 @@ class Plan:
         """The same plan, its shares moved while a model is trained."""
         return replace(self, steering=steering)
 
+    def conditioned(self, conditioning: Conditioning | None) -> Self:
+        """The same plan with something before its records, or with nothing."""
+        return replace(self, conditioning=conditioning)
+
+    def require_plain(self, who: str) -> None:
+        """Raise UsageError where something stands before records, which `who` would not read."""
+        if self.conditioning is not None:
+            raise UsageError(
+                f"{who} reads no prefixes, and this plan puts {self.conditioning.tags.by} before "
+                f"{int((self.kept & self.conditioning.told).sum()):,} records. Read it as `tilth.Stream` or prove it "
+                f"by tiny_lm, or leave metadata_prefix out."
+            )
+
     def replaying(self, log: Iterable[tuple[int, Mapping[str, float]]]) -> Self:
         """A steered plan whose shares move as they did in an earlier run, whatever its policy would say now.
 
@@ -509,12 +571,13 @@ class Plan:
     # ---- on disk -----------------------------------------------------------------------------
 
     def table(self) -> pa.Table:
-        """One row per record of the pool: id, source, size, repeats, phase, rank, dropped_by and the cut values."""
+        """One row per record of the pool: id, source, size, repeats, phase, rank, dropped_by and the cut values.
+
+        Of a steered plan also its group's number, of a conditioned one its tag.
+        """
         columns: dict[str, Any] = {
             "id": self.ids,
-            "source": pa.DictionaryArray.from_arrays(
-                pa.array(self.sources.index), pa.array(list(self.sources.names), pa.string())
-            ).dictionary_decode(),
+            "source": self.sources.column(),
             "size": pa.array(self.sizes),
             "repeats": pa.array(self.repeats),
             "phase": pa.array(self.phase),
@@ -523,6 +586,8 @@ class Plan:
         }
         if self.steering is not None:
             columns["group"] = pa.array(self.steering.groups.index)
+        if self.conditioning is not None:
+            columns["tag"] = self.conditioning.tags.column()
         for name, value in self.values.items():
             columns[name] = pa.array(value, from_pandas=True)
         return pa.table(columns)
@@ -542,6 +607,7 @@ class Plan:
             "epochs": self.epochs(),
             "decisions": [vars(d) | {"policy": dict(d.policy)} for d in self.decisions],
             **({"steering": self.steering.as_dict()} if self.steering is not None else {}),
+            **({"conditioning": self.conditioning.as_dict()} if self.conditioning is not None else {}),
         }
 
     def save(self, folder: Path) -> None:
@@ -564,21 +630,15 @@ class Plan:
             table = pq.read_table(folder / "plan.parquet")
         except (OSError, ValueError, pa.ArrowException) as error:
             raise PoolCorrupt(f"{folder} holds no complete plan ({error}). Run `tilth plan` again.") from None
-        encoded = table["source"].combine_chunks().dictionary_encode()
-        names = encoded.dictionary.to_pylist()
-        order = sorted(range(len(names)), key=names.__getitem__)
-        place = np.empty(len(names), np.int32)
-        place[order] = np.arange(len(names), dtype=np.int32)
-        sources = Groups("source", tuple(names[i] for i in order), place[encoded.indices.to_numpy()])
         decisions = tuple(
             Decision(**{**d, "records": tuple(d["records"]), "amount": tuple(d["amount"])}) for d in header["decisions"]
         )
-        fixed = {"id", "source", "size", "repeats", "phase", "rank", "dropped_by", "group"}
-        steered = header.get("steering")
+        fixed = {"id", "source", "size", "repeats", "phase", "rank", "dropped_by", "group", "tag"}
+        steered, told = header.get("steering"), header.get("conditioning")
         return cls(
             ids=table["id"].combine_chunks(),
             sizes=table["size"].to_numpy(),
-            sources=sources,
+            sources=Groups.of("source", table["source"].combine_chunks()),
             repeats=table["repeats"].to_numpy(),
             phase=table["phase"].to_numpy(),
             rank=table["rank"].to_numpy(zero_copy_only=False).astype(np.float64),
@@ -591,6 +651,7 @@ class Plan:
             by=header["by"],
             limits=Limits.of(header["limits"]),
             steering=Steering.of(steered, table["group"].to_numpy()) if steered is not None else None,
+            conditioning=Conditioning.of(values=table["tag"].combine_chunks(), **told) if told is not None else None,
         )
 
 

@@ -25,7 +25,7 @@ from tilth.engine.local import Workers
 from tilth.engine.store import locked
 from tilth.engine.stream_index import VERSION, Order, index
 from tilth.engine.token_cache import TokenCache, discard, token_cache, writable
-from tilth.kernels.windows import IGNORED, fill
+from tilth.kernels.windows import fill
 from tilth.models.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -66,10 +66,10 @@ class Step:
     Attributes:
         epoch, step: where the stream is, counted from 0.
         input_ids: (windows, context) int64; the end token where it is filling.
-        labels: the same ids where they are learned, -100 elsewhere: in filling, in what a user says, and at the first
-            token of a record or of a piece of one, which nothing of it predicts. Not shifted: logits at a position
-            predict the next one's label.
-        position_ids: counted from 0 in every record, or piece of one.
+        labels: the same ids where they are learned, -100 elsewhere: in filling, in what a user says, in what stands
+            before a record of a conditioned plan, and at the first token of a record or of a piece of one where nothing
+            before predicts it. Not shifted: logits at a position predict the next one's label.
+        position_ids: counted from 0 in every record, or piece of one, its prefix included.
         segment_ids: which record of its window a position belongs to; -1 is filling.
         records: (pieces,) row number in the pool of every piece of a record, window after window.
         windows: (pieces,) the window of each.
@@ -110,6 +110,8 @@ class Stream:
             ``chunk`` cuts the joined records every `context` tokens, ``none`` gives every record a window of its own
             and cuts off what is longer; `Buckets` makes windows of many lengths. Dialogues are never cut between an
             assistant's words: one that is too long is cut between rounds, and left out where a round alone is.
+            In a conditioned plan every piece of a record begins with its prefix, except in chunks: what goes on in the
+            next window goes on without it.
         across: whether records of a window may attend to each other: one position count, one segment.
         grouped: whether a window holds records of one group only (a source, or what the plan's online policy mixes), to
             be read by `drawn`.
@@ -126,7 +128,8 @@ class Stream:
         waited: seconds that iterating waited for steps being prepared.
 
     Raises:
-        UsageError: when the plan is over another pool, or steered, or the ranks do not divide the batch.
+        UsageError: when the plan is over another pool, or steered, or puts prefixes before dialogues, or the ranks do
+            not divide the batch.
         BadInput: when there is nothing to read.
     """
 
@@ -170,6 +173,11 @@ class Stream:
                 f"The online policy {plan.steering.policy.get('use')} moves this plan's shares while a model is "
                 f"trained, so its order is not known beforehand. Make the stream `grouped` and read it by `drawn`."
             )
+        if plan.conditioning is not None and pool.kind == "instruction":
+            raise UsageError(
+                "A prefix before a dialogue would stand in nobody's turn. Say what is known in a system turn of the "
+                "dialogues, or leave metadata_prefix out."
+            )
         self.batch, self.context, self.epochs, self.across = batch, context, epochs, across
         self.rank, self.world, self.prefetch = rank, world, prefetch
         self.epoch = self.step = 0
@@ -199,7 +207,8 @@ class Stream:
 
     @property
     def facts(self) -> dict[str, float]:
-        """Of the epoch in hand: readings, tokens, windows, share of filling, what is cut and what is left out."""
+        """Of the epoch in hand: readings, tokens of records and of what stands before them, windows, share of filling,
+        what is cut and what is left out."""
         return {name: value for name, value in self._order.facts.items() if name != "groups"}
 
     @property
@@ -292,9 +301,9 @@ class Stream:
         except PoolCorrupt as error:
             self._mend(error)
         out = np.empty((4, count, width), np.int64)
-        out[0], out[1], out[2], out[3] = self._cache.told["end"], IGNORED, 0, -1
         learned = self._cache.learned if self._cache.learned is not None else np.zeros(0, np.uint8)
-        fill(self._cache.ids, learned, starts, lengths, rows, self.across, out)
+        before = self._order.before(some)
+        fill(self._cache.ids, learned, starts, lengths, rows, before, self.across, self._cache.told["end"], out)
         return Step(self.epoch, number, out[0], out[1], out[2], out[3], self._cache.rows[places], rows)
 
     def loader(self, workers: int = 0, **options: Any) -> Iterator[Mapping[str, Any]]:
@@ -417,7 +426,9 @@ class Stream:
             except PoolCorrupt:
                 if self._made is None:
                     raise
-                index(self._made[0], self._cache, self._folder, told, Run(seed=told["seed"]).at("stream", epoch))
+                plan, _, tokenizer, _, _ = self._made
+                run = Run(seed=told["seed"]).at("stream", epoch)
+                index(plan, self._cache, self._folder, told, tokenizer, run)
                 self._order = Order.open(self._folder)
 
     def _moved(self, step: Step) -> None:

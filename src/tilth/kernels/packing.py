@@ -155,20 +155,25 @@ def shuffled(bins: npt.ArrayLike, rng: np.random.Generator) -> Ints:
     return np.asarray(rng.permutation(int(where.max(initial=-1)) + 1)[where], np.int64)
 
 
-def cut(lengths: npt.ArrayLike, capacity: int) -> Pieces:
+def cut(lengths: npt.ArrayLike, capacity: int | Ints) -> Pieces:
     """Sequences in pieces as long as the capacity, the last piece of each as long as what is left.
 
     An empty sequence has no piece.
+
+    Args:
+        capacity: of all, or (n,) of each sequence, where some bring along what takes room in every piece.
 
     >>> pieces = cut([5, 0, 2], 2)
     >>> pieces.owner.tolist(), pieces.start.tolist(), pieces.length.tolist()
     ([0, 0, 0, 2], [0, 2, 4, 0], [2, 2, 1, 2])
     """
-    sizes = _checked(lengths, capacity, longer=True)
-    count = -(-sizes // capacity)
+    room = np.asarray(capacity, np.int64)
+    sizes = _checked(lengths, int(room.min(initial=LARGEST)), longer=True)
+    room = np.broadcast_to(room, sizes.shape)
+    count = -(-sizes // room)
     owner = np.repeat(np.arange(sizes.size), count)
-    start = (np.arange(owner.size) - np.repeat(np.cumsum(count) - count, count)) * capacity
-    return Pieces(owner, start, np.minimum(sizes[owner] - start, capacity))
+    start = (np.arange(owner.size) - np.repeat(np.cumsum(count) - count, count)) * room[owner]
+    return Pieces(owner, start, np.minimum(sizes[owner] - start, room[owner]))
 
 
 def cut_between(indptr: npt.ArrayLike, sizes: npt.ArrayLike, capacity: int) -> tuple[Pieces, Bools]:

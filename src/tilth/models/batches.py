@@ -31,6 +31,7 @@ __all__ = [
     "Windows",
     "joined",
     "padded",
+    "prefixed",
     "reading_order",
     "rows_of",
     "side_by_side",
@@ -120,18 +121,53 @@ def reading_order(
     return record[np.lexsort((key, stage))]
 
 
+def prefixed(
+    offsets: Ints, ids: npt.NDArray[np.uint32], before: tuple[Ints, npt.NDArray[np.uint32]], tags: npt.ArrayLike
+) -> tuple[Ints, npt.NDArray[np.uint32], npt.NDArray[np.bool_]]:
+    """Texts with something before each, and which ids are learned: not those before.
+
+    Args:
+        before: what stands before the texts of each tag.
+        tags: of each text.
+
+    >>> texts, before = (np.array([0, 2, 3]), np.array([7, 8, 9])), (np.array([0, 0, 2]), np.array([1, 2]))
+    >>> offsets, ids, learned = prefixed(*texts, before, [1, 0])
+    >>> offsets.tolist(), ids.tolist(), learned.astype(int).tolist()
+    ([0, 4, 5], [1, 2, 7, 8, 9], [0, 0, 1, 1, 1])
+    """
+    tag = np.asarray(tags, np.int64)
+    heads, own = np.diff(before[0])[tag], np.diff(offsets)
+    starts = np.concatenate([[0], np.cumsum(heads + own)]).astype(np.int64)
+    text = np.repeat(np.arange(own.size), heads + own)
+    within = np.arange(text.size) - starts[:-1][text]
+    learned = within >= heads[text]
+    made = np.empty(text.size, np.uint32)
+    made[learned] = ids[offsets[:-1][text[learned]] + (within - heads[text])[learned]]
+    made[~learned] = before[1][before[0][:-1][tag[text[~learned]]] + within[~learned]]
+    return starts, made, learned
+
+
 def windows(
-    offsets: Ints, ids: npt.NDArray[np.uint32], order: Ints, context: int, end: int, tokens: int | None = None
+    offsets: Ints,
+    ids: npt.NDArray[np.uint32],
+    order: Ints,
+    context: int,
+    end: int,
+    tokens: int | None = None,
+    learned: npt.NDArray[np.bool_] | None = None,
 ) -> Windows:
     """Documents one after another, cut every `context` tokens; the last window is filled up.
 
     Args:
         order: which records, one after another; see `reading_order`.
         end: the id between two documents.
-        tokens: read at most this many, ends of documents counted.
+        tokens: read until this many are learned, ends of documents counted.
+        learned: which ids are learned, aligned with `ids`; all when None. A target elsewhere is `IGNORED`.
     """
     lengths = np.diff(offsets)[order] + 1
-    last = len(order) if tokens is None else int(np.searchsorted(np.cumsum(lengths), tokens)) + 1
+    known = np.concatenate([[0], np.cumsum(np.ones(ids.size, np.bool_) if learned is None else learned)])
+    counted = np.diff(known[offsets])[order] + 1
+    last = len(order) if tokens is None else int(np.searchsorted(np.cumsum(counted), tokens)) + 1
     order, lengths = order[:last], lengths[:last]
     total = int(lengths.sum())
     starts = np.cumsum(lengths) - lengths
@@ -141,11 +177,17 @@ def windows(
     stream = np.full(total + 1, end, np.int32)  # the last document ends, too
     source = (offsets[:-1][order][document] + within)[~begins]
     stream[:-1][~begins] = ids[source]
-    total = min(total, tokens or total)
+    targets = stream[1:].copy()
+    if learned is not None:
+        hidden = np.zeros(total + 1, np.bool_)
+        hidden[:-1][~begins] = ~learned[source]
+        targets[hidden[1:]] = IGNORED
+    if tokens is not None:
+        total = min(total, int(np.searchsorted(np.cumsum(targets != IGNORED), tokens)) + 1)
     rows = -(-total // context)
     return Windows(
         _filled(stream[:total], rows, context, end),
-        _filled(stream[1 : total + 1], rows, context, IGNORED),
+        _filled(targets[:total], rows, context, IGNORED),
         _filled(document[:total], rows, context, -1),
         np.asarray(order, np.int64),
     )

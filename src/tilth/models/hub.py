@@ -429,7 +429,9 @@ def dataset(plan: Plan, pool: Pool, run: Run, style: str = "") -> Any:
 
     Raises:
         BadField: when the kind has no such style, or a record does not fit it.
+        UsageError: when the plan puts something before its records.
     """
+    plan.require_plain("A trainer's data set")
     try:
         import datasets
     except ImportError as error:

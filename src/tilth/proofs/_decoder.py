@@ -12,7 +12,7 @@ from tilth.core import Plan, Pool, Run
 from tilth.core.errors import BadInput, MissingExtra
 from tilth.models.dialogues import Dialogues, encode_dialogues
 from tilth.models.tokenizer import Tokenizer
-from tilth.proofs._text import encoded_sample, tokenizer_for
+from tilth.proofs._text import read_windows, tokenizer_for
 
 if TYPE_CHECKING:
     from tilth.models.transformer import Decoder
@@ -45,7 +45,6 @@ def trained_on_text(
     plan: Plan, pool: Pool, run: Run, *, depth: int, tokens: int, vocab: int, context: int, batch: int
 ) -> tuple[Decoder, Tokenizer]:
     """A decoder trained from scratch on at most `tokens` tokens of the plan, in its order, and its tokenizer."""
-    from tilth.models.batches import reading_order, windows
     from tilth.models.checkpoint import Checkpoint
     from tilth.models.feeds import Fixed
     from tilth.models.optim import Options
@@ -53,15 +52,13 @@ def trained_on_text(
     from tilth.models.transformer import Config, build
 
     tokenizer = tokenizer_for(pool, vocab)
-    rows, offsets, ids = encoded_sample(plan, pool, tokenizer, tokens, run)
-    order = reading_order(plan.repeats[rows], run.rng("order"), plan.phase[rows], plan.rank[rows])
-    read = windows(offsets, ids, order, context, 0, tokens)
+    read = read_windows(plan, pool, tokenizer, tokens, context, run)
     config = Config.of_depth(depth, tokenizer.vocab_size, context)
     options = Options(rate=config.rate, batch=batch)
     model = build(config, generator(run.rng("init"))).to(run.device)
     save = None
     if run.scratch is not None:
-        save = Checkpoint(run.scratch).keyed(model, options, read.inputs)
+        save = Checkpoint(run.scratch).keyed(model, options, read.inputs, read.targets)
     train_lm(model, Fixed(read, batch, run.device), options, save=save)
     return model.eval(), tokenizer
 
@@ -82,7 +79,9 @@ def planned_talks(
 
     Raises:
         BadInput: when no planned record has an answer that fits the context.
+        UsageError: when the plan puts something before its records.
     """
+    plan.require_plain("A proof on answers")
     rows = np.flatnonzero(plan.kept)
     rows = rows[np.argsort(run.uniform(plan.ids, "sample")[rows], kind="stable")]
     block, taken, read = 256, 0, 0

@@ -91,11 +91,12 @@ def reading(
     Candidates are left out in proportion to what is read, so a group lasts as many epochs as at full scale.
 
     Raises:
-        UsageError: when the plan has phases, or was made for another target.
+        UsageError: when the plan has phases or prefixes, or was made for another target.
         BadInput: when nothing is left at this scale.
     """
     steering = plan.steering
     assert steering is not None
+    plan.require_plain("A proof of a plan that an online policy steers")
     if np.unique(plan.phase[plan.kept]).size > 1:
         raise UsageError("The plan has phases, and an online policy says anew at every step what is read.")
     if len(steering.aims) != goal.target.count:

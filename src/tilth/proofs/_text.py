@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
 from tilth.core import Plan, Pool, Run
+from tilth.models.batches import Windows, prefixed, reading_order, windows, windows_of_documents
 from tilth.models.dialogues import encode_dialogues
 from tilth.models.tokenizer import Tokenizer
 from tilth.signals.quality.tokens import sample_texts
 
-__all__ = ["Scored", "encoded_sample", "sampled_rows", "scored_items", "texts_of", "tokenizer_for"]
+__all__ = [
+    "Scored",
+    "conditioned",
+    "encoded_sample",
+    "read_windows",
+    "sampled_rows",
+    "scored_items",
+    "texts_of",
+    "tokenizer_for",
+]
 
 Ints = npt.NDArray[np.int64]
 
@@ -73,6 +84,44 @@ def encoded_sample(
     lengths = np.array([encoded[i].size for i in order], np.int64)
     ids = np.concatenate([encoded[i] for i in order]) if encoded else np.zeros(0, np.uint32)
     return rows[: len(encoded)][order], np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), ids
+
+
+def conditioned(
+    plan: Plan, tokenizer: Tokenizer, rows: Ints, offsets: Ints, ids: npt.NDArray[np.uint32]
+) -> tuple[Ints, npt.NDArray[np.uint32], npt.NDArray[np.bool_] | None]:
+    """Encoded records of the plan after what it puts before them, and which ids are learned; None: all."""
+    if plan.conditioning is None:
+        return offsets, ids, None
+    before = tokenizer.encode_batch(list(plan.conditioning.prefixes))
+    return prefixed(offsets, ids, before, plan.conditioning.tags.index[rows])
+
+
+def read_windows(
+    plan: Plan,
+    pool: Pool,
+    tokenizer: Tokenizer,
+    tokens: int,
+    context: int,
+    run: Run,
+    packing: Literal["chunk", "best_fit", "first_fit"] = "chunk",
+) -> Windows:
+    """The windows of a trial that learns at most `tokens` tokens of the plan, in the plan's order.
+
+    What a conditioned plan puts before records is read besides, in chunks; it is not learned and not counted.
+
+    Raises:
+        UsageError: when a conditioned plan is packed otherwise.
+    """
+    rows, offsets, ids = encoded_sample(plan, pool, tokenizer, tokens, run)
+    order = reading_order(plan.repeats[rows], run.rng("order"), plan.phase[rows], plan.rank[rows])
+    if packing != "chunk":
+        plan.require_plain(f"A proof that packs by {packing}")
+        stage, rng = plan.phase[rows][order], run.rng("packing")
+        return windows_of_documents(
+            offsets, ids, order, context, 0, packing=packing, rng=rng, stage=stage, tokens=tokens
+        )
+    offsets, ids, learned = conditioned(plan, tokenizer, rows, offsets, ids)
+    return windows(offsets, ids, order, context, 0, tokens, learned)
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,7 @@ class Classify(Proof):
         if None in held:
             raise BadInput(f"classify needs a label for each holdout item; item {held.index(None)} has none.")
         names = tuple(sorted({v for v in pool.column("label").to_pylist() if v is not None} | set(held)))
+        plan.require_plain("classify")
         table = pool.take(_sampled(plan, self.records, run), ["text", "label"])
         table = table.filter(pc.is_valid(table.column("label")))
         if not len(table):

@@ -93,6 +93,7 @@ class Merged(MixtureProof):
 
     def trial(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Losses:
         """The average by the plan's own mixture; each source is read with the plan's repeats, phases and ranks."""
+        plan.require_plain("merged")
         by = groups(pool, self.by)
         bench = _Bench.of(self, plan, pool, goal, run)
         shares = np.array([[*plan.mixture(by).values()]])

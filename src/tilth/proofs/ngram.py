@@ -54,6 +54,7 @@ class Ngram(MixtureProof):
         return self.model_copy(update={"tokens": max(1000, self.tokens // 2)})
 
     def trial(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Losses:
+        plan.require_plain("ngram")
         tokenizer = tokenizer_for(pool, self.vocab)
         items = _items(goal.holdout, tokenizer, self.order)
         rows = sampled_rows(plan, plan.kept, plan.repeats, self.tokens, run)

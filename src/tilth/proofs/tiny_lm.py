@@ -11,10 +11,10 @@ from pydantic import Field
 
 from tilth.core import Curve, CurveProof, Goal, Plan, Pool, Run
 from tilth.core.errors import BadField
-from tilth.models.batches import reading_order, windows, windows_of_documents, windows_to_score
+from tilth.models.batches import windows_to_score
 from tilth.proofs._decoder import require_torch
 from tilth.proofs._steered import reading
-from tilth.proofs._text import encoded_sample, scored_items, tokenizer_for
+from tilth.proofs._text import read_windows, scored_items, tokenizer_for
 
 if TYPE_CHECKING:
     from tilth.models.feeds import Feed
@@ -29,13 +29,14 @@ class TinyLm(CurveProof):
 
     Each trial reads at most `tokens` tokens of the plan, whole records with their repeats, so the plan's epochs are
     kept; so are its phases and ranks. Where an online policy moves the plan's shares (`steered`), the trial asks it and
-    keeps what it decided with the curve. Of a text the text is scored, of an instruction the assistant's answer given
-    the question, of other kinds what signals read of them. Results are the same to the bit however many workers run:
-    a trial uses one thread, and two at a time are faster than two threads each. Another processor adds in another order
-    or has no bfloat16, so there they differ a little. Cost: a trial of the default size takes a quarter of a minute on
-    one core that multiplies bfloat16 itself, else half a minute. Trap: after 500 k tokens a model knows words and short
-    phrases; what takes long training to pay off, such as reasoning or rare facts, it cannot show, and it favours text
-    that is easy to learn.
+    keeps what it decided with the curve. What a plan puts before records (`metadata_prefix`) is read besides these
+    tokens, where a record begins, and not learned; the holdout is scored without. Of a text the text is scored, of an
+    instruction the assistant's answer given the question, of other kinds what signals read of them. Results are the
+    same to the bit however many workers run: a trial uses one thread, and two at a time are faster than two threads
+    each. Another processor adds in another order or has no bfloat16, so there they differ a little. Cost: a trial of
+    the default size takes a quarter of a minute on one core that multiplies bfloat16 itself, else half a minute. Trap:
+    after 500 k tokens a model knows words and short phrases; what takes long training to pay off, such as reasoning or
+    rare facts, it cannot show, and it favours text that is easy to learn.
     Source: small proxies as in RegMix (Liu et al. 2024, arXiv 2407.01492), here smaller still.
 
     >>> from tilth.core import Plan, Run
@@ -123,22 +124,7 @@ class TinyLm(CurveProof):
 
         tokenizer = tokenizer_for(pool, self.vocab)
         if plan.steering is None:
-            rows, offsets, ids = encoded_sample(plan, pool, tokenizer, self.tokens, run)
-            order = reading_order(plan.repeats[rows], run.rng("order"), plan.phase[rows], plan.rank[rows])
-            if self.packing == "chunk":
-                read = windows(offsets, ids, order, self.context, 0, self.tokens)
-            else:
-                read = windows_of_documents(
-                    offsets,
-                    ids,
-                    order,
-                    self.context,
-                    0,
-                    packing=self.packing,
-                    rng=run.rng("packing"),
-                    stage=plan.phase[rows][order],
-                    tokens=self.tokens,
-                )
+            read = read_windows(plan, pool, tokenizer, self.tokens, self.context, run, self.packing)
             return Fixed(read, self.batch, run.device), None, [read.inputs]
         if self.packing != "chunk":
             raise BadField(
