@@ -11,14 +11,14 @@ difference taken from the wrong model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tilth.claims import _lab as lab
-from tilth.core import Run, TablePool
+from tilth.core import Pool, Run
 from tilth.models.merging import State, decoder, state_of
 from tilth.models.optim import Options
 from tilth.models.residual import instruction_residual, update_cosine
@@ -31,8 +31,7 @@ __all__ = ["PAPER", "run"]
 PAPER = "balancing_continuous_pretraining_and_instruction_finetuning"
 SEEDS = 3
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
-WORDS = ("amber pine river stone cloud lamp wheel fern salt bell drum kite moss reed thorn vale wool yarn oak plum mint "
-         "rust silk tar").split()  # fmt: skip
+WORDS = "amber pine river stone cloud lamp wheel fern salt bell drum kite moss reed thorn vale wool yarn oak plum mint"
 TASKS = ("backwards", "doubled", "first", "last")
 Found = Mapping[str, float]
 
@@ -49,18 +48,19 @@ class Scale:
         gentle: the later learning rates, of tuning and of reading on, as a share of the first.
     """
 
-    people: int = 40
-    new: int = 40
+    people: int = 30
+    new: int = 8
     sentences: int = 3000
-    depth: int = 2
+    depth: int = 3
     context: int = 128
     batch: int = 8
     tokens: int = 400_000
-    later: int = 100_000
+    later: int = 200_000
     asked: int = 800
-    steps: int = 150
-    items: int = 200
-    gentle: float = 0.5
+    steps: int = 100
+    items: int = 100
+    gentle: float = 0.2
+    faster: float = 1.0
 
 
 def run(data: Path | None) -> list[dict[str, Any]]:
@@ -107,15 +107,17 @@ def measured(run: Run, scale: Scale) -> dict[str, float]:
     cut = len(prompts) - scale.items
     texts = [[*pool.column("text").to_pylist()] for pool in (world, later)]
     vocab = lab.Vocab.of([*texts[0], *texts[1], *told, *prompts, *replies], lab.WORDS)
-    first, second = vocab.encode_batch([*texts[0], *told]), vocab.encode_batch(texts[1])
+    general = [*texts[0], *told]
+    often = max(1, round(sum(map(len, general)) / sum(map(len, texts[1]))))
+    first, second = vocab.encode_batch(general), vocab.encode_batch([*general, *texts[1] * often])
     talks = lab.talks(vocab, prompts[:cut], replies[:cut])
     with threads(1):
         model = lab.decoder(scale.depth, len(vocab), scale.context, run)
         rate = model.config.rate
         lab.read(model, first, scale.tokens, run.at("read"), Options(rate=rate, batch=scale.batch))
-        gentle = Options(rate=rate * scale.gentle, batch=scale.batch)
+        gentle = Options(rate=rate * scale.gentle, batch=scale.batch, faster=scale.faster)
         config, old = model.config, state_of(model)
-        lab.tune(model, talks, scale.steps, run.at("tune"), Options(rate=rate * scale.gentle, batch=32))
+        lab.tune(model, talks, scale.steps, run.at("tune"), replace(gentle, batch=32))
         tuned = state_of(model)
 
         def read_on(state: State) -> State:
@@ -142,7 +144,7 @@ def measured(run: Run, scale: Scale) -> dict[str, float]:
 def task(rng: np.random.Generator) -> tuple[str, list[str]]:
     """One of `TASKS` and three different words, or one that is to be doubled."""
     what = TASKS[int(rng.integers(len(TASKS)))]
-    return what, [str(word) for word in rng.choice(WORDS, 1 if what == "doubled" else 3, replace=False)]
+    return what, [str(word) for word in rng.choice(WORDS.split(), 1 if what == "doubled" else 3, replace=False)]
 
 
 def solved(what: str, words: Sequence[str]) -> str:
@@ -173,7 +175,7 @@ def skill(model: Decoder, vocab: lab.Vocab, prompts: Sequence[str], replies: Seq
     return float(np.mean([a == b for a, b in zip(lab.answers(model, vocab, prompts, 6), replies, strict=True)]))
 
 
-def recall(model: Decoder, vocab: lab.Vocab, pool: TablePool) -> float:
+def recall(model: Decoder, vocab: lab.Vocab, pool: Pool) -> float:
     """The share of employers that are completed rightly in texts that were read."""
     rows = pool.table(["text", "truth"]).to_pylist()
     begun = [row["text"][: row["truth"]["at_employer"]].rstrip() for row in rows]
