@@ -1,6 +1,6 @@
 """The instruction residual (Jindal et al. 2024, arXiv 2410.10739): new knowledge for the base, the old skill on top.
 
-A decoder of 2 layers with one token per word reads biographies of invented people, and sentences that say what a few
+A decoder of 4 layers with one token per word reads biographies of invented people, and sentences that say what a few
 words are backwards, doubled, or which of them is first or last. Tuning teaches it to do the same when told in one word,
 as an instruction. Then it reads of new people: once the base model, once the tuned one. The base's weights plus what
 tuning had added should do both. Skill is the share of unseen instructions carried out to the word, recall the share of
@@ -51,15 +51,15 @@ class Scale:
     people: int = 30
     new: int = 8
     sentences: int = 3000
-    depth: int = 3
+    depth: int = 4
     context: int = 128
     batch: int = 8
-    tokens: int = 400_000
+    tokens: int = 300_000
     later: int = 200_000
     asked: int = 800
-    steps: int = 100
+    steps: int = 200
     items: int = 100
-    gentle: float = 0.2
+    gentle: float = 0.1
     faster: float = 1.0
 
 
