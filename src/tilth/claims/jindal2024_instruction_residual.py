@@ -2,10 +2,10 @@
 
 A decoder of 4 layers with one token per word reads biographies of invented people, and sentences that say what a few
 words are backwards, doubled, or which of them is first or last. Tuning teaches it to do the same when told in one word,
-as an instruction. Then it reads of new people: once the base model, once the tuned one. The base's weights plus what
-tuning had added should do both. Skill is the share of unseen instructions carried out to the word, recall the share of
-the new people's employers completed in the texts read. The control adds what tuning had *left* of the new base, the
-difference taken from the wrong model.
+as an instruction. Then it reads of new people, half of the text being like that of before: once the base model, once
+the tuned one. The base's weights plus what tuning had added should do both. Skill is the share of unseen instructions
+carried out to the word, recall the share of the new people's employers completed in the texts read. The control takes
+the difference from the new base instead of the old one, which undoes what was read.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ class Scale:
     Attributes:
         people, new: people of the first reading, and of the second.
         sentences: about words, in the first reading.
-        tokens, later: read by the base, and of the new people's texts.
+        tokens, later: read at first, and when the texts of the new people come, which are half of it.
         asked: instructions tuned on, in so many `steps`; `items` unseen ones are asked at the end.
         gentle: the later learning rates, of tuning and of reading on, as a share of the first.
+        faster: how many times as fast embeddings move then; see `Options`.
     """
 
     people: int = 30
@@ -75,9 +76,6 @@ def statements(found: Sequence[Found]) -> list[dict[str, Any]]:
     def of(name: str) -> Any:
         return np.array([f[name] for f in found])
 
-    def near(name: str) -> str:
-        return f"{name}, transplanted (alpha 1)"
-
     skill, recall = of("skill at 1") / of("skill of the tuned"), of("recall at 1") / of("recall of the new base")
     lost = of("skill of the tuned") - of("skill of the tuned, read on")
     sweep = np.array([[f[f"skill at {a:g}"] + f[f"recall at {a:g}"] for a in ALPHAS] for f in found])
@@ -92,7 +90,7 @@ def statements(found: Sequence[Found]) -> list[dict[str, Any]]:
                 bool(((best >= 0.75) & (best <= 1.25)).all())),
         lab.row("control: delta from the new base, recall of new facts", "chance", of("recall, wrong delta"),
                 of("recall, wrong delta").mean() <= 0.1),
-        *(lab.row(name, "", of(name), None) for name in found[0] if name not in ("recall, wrong delta",)),
+        *(lab.row(name, "", of(name), None) for name in found[0] if name != "recall, wrong delta"),
     ]  # fmt: skip
 
 
