@@ -30,12 +30,14 @@ __all__ = ["PAPER", "run"]
 
 PAPER = "catastrophic_interference_is_mitigated_in_naturalistic"
 SEEDS = 5
+BUFFER = 0.25
+"""What is held back of a task at most: so much that no kernel falls short, read up to four times."""
 ARMS: Mapping[str, PowerLawReplay] = {
-    "power": PowerLawReplay(by="task", kernel="power"),
-    "exponential": PowerLawReplay(by="task", kernel="exponential"),
-    "uniform": PowerLawReplay(by="task", kernel="uniform"),
+    "power": PowerLawReplay(by="task", kernel="power", buffer=BUFFER),
+    "exponential": PowerLawReplay(by="task", kernel="exponential", buffer=BUFFER),
+    "uniform": PowerLawReplay(by="task", kernel="uniform", buffer=BUFFER),
     "none": PowerLawReplay(by="task", kernel="none"),
-    "power, the oldest most": PowerLawReplay(by="task", kernel="power").worst(),
+    "power, the oldest most": PowerLawReplay(by="task", kernel="power", buffer=BUFFER).worst(),
 }
 Found = Mapping[str, float]
 Floats = npt.NDArray[np.float64]

@@ -38,10 +38,10 @@ TUNING = 100
 """The seed that strengths are chosen with."""
 STRENGTHS: Mapping[str, tuple[float, ...]] = {
     "none": (0.0,),
-    "l2": (0.1, 1.0, 10.0, 100.0),
-    "ewc": (1e2, 1e4, 1e6, 1e8),
-    "answers": (0.3, 1.0, 3.0, 10.0),
-    "features": (1.0, 10.0, 100.0, 1000.0),
+    "l2": (1.0, 10.0, 100.0),
+    "ewc": (1e4, 1e6, 1e8),
+    "answers": (0.3, 1.0, 3.0),
+    "features": (0.1, 1.0, 10.0),
 }
 Found = Mapping[str, float]
 Ints = npt.NDArray[np.int64]
@@ -61,13 +61,13 @@ class Scale:
 
     tasks: int = 5
     classes: int = 10
-    texts: int = 60
+    texts: int = 50
     held: int = 20
     vocab: int = 1024
     depth: int = 2
     context: int = 32
     tokens: int = 400_000
-    epochs: int = 6
+    epochs: int = 5
     batch: int = 16
     rate: float = 1e-3
     informed: int = 200
@@ -120,7 +120,7 @@ def measured(world: World, strengths: Mapping[str, float]) -> dict[str, dict[str
     """Measures of each arm, from the pretrained weights and, of some, from fresh ones."""
     start, fresh = world.pretrained(), world.fresh()
     found = {arm: world.learned(start, arm, strength) for arm, strength in strengths.items()}
-    for arm in ("none", "l2", "ewc", "answers"):
+    for arm in ("none", "l2", "answers"):
         found[f"{arm}, from scratch"] = world.learned(fresh, arm, strengths[arm])
     return found
 

@@ -6,7 +6,7 @@ what its last layer reads, to a frozen copy's on the new task's own inputs. `Tas
 
 Sources: Smith et al. 2023, "A Closer Look at Rehearsal-Free Continual Learning" (arXiv 2203.17269); Kirkpatrick et al.
 2017 (arXiv 1612.00796) for the Fisher penalty; Lopez-Paz and Ranzato 2017 (arXiv 1706.08840) and Chaudhry et al. 2018
-(arXiv 1801.10112) for the measures.
+(arXiv 1801.10112) for the measures. `SwappedTeacher` is the language model's prediction distillation, of Mix-CPT.
 
 >>> marks = Tasks(np.array([[0.9, 0.5], [0.6, 0.8]]), np.array([0.5, 0.5]))
 >>> [round(x, 3) for x in (marks.average, marks.forgetting, marks.backward, marks.forward)]
@@ -24,11 +24,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tilth.models.feeds import Batch
 from tilth.models.gradients import Loss, gradients, names
-from tilth.models.transformer import Classifier
+from tilth.models.losses import swapped
+from tilth.models.transformer import Classifier, Decoder
 from tilth.models.tune import Beside, Texts, absent, padded_to
 
-__all__ = ["Anchor", "Tasks", "answers_kept", "classifier_fisher", "ewc", "features_kept", "fisher_diagonal", "l2"]
+__all__ = [
+    "Anchor",
+    "SwappedTeacher",
+    "Tasks",
+    "answers_kept",
+    "classifier_fisher",
+    "ewc",
+    "features_kept",
+    "fisher_diagonal",
+    "l2",
+]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -191,6 +203,35 @@ def features_kept(teacher: Classifier, texts: Texts, strength: float) -> Beside:
         return strength * (features - wanted).square().mean(-1)
 
     return beside
+
+
+class SwappedTeacher:
+    """Logit-swap distillation (Mix-CPT, arXiv 2407.10804), for `train.train_lm`'s `beside`.
+
+    ``strength`` times the mean over learned tokens of KL(target || student), where the target is what the frozen model
+    expects with its likeliest token and the right one exchanged (`losses.swapped`): the right token gets the teacher's
+    confidence, the rest of what it knew is kept. It is added to the text's own loss (whether the paper adds it or has
+    it alone we could not tell; a later implementation weighs it 0.3, the default).
+
+    Cost: the teacher's forward pass, and the logits of both models whole.
+
+    Args:
+        teacher: the model as it was; it is frozen.
+        apart: as in `train_lm`.
+    """
+
+    def __init__(self, student: Decoder, teacher: Decoder, strength: float = 0.3, *, apart: bool = True) -> None:
+        self.student, self.teacher = student, teacher.eval().requires_grad_(False)
+        self.strength, self.apart = strength, apart
+
+    def __call__(self, batch: Batch, hidden: Tensor) -> Tensor:
+        """What is added to the loss of a step."""
+        learned = batch.targets >= 0
+        with torch.no_grad():
+            states = self.teacher(batch.inputs, batch.documents if self.apart else None)[learned]
+            wanted = F.log_softmax(swapped(self.teacher.logits(states), batch.targets[learned]), -1)
+        found = F.log_softmax(self.student.logits(hidden[learned]), -1)
+        return self.strength * (wanted.exp() * (wanted - found)).sum() / learned.sum().clamp(min=1)
 
 
 # ---- measures ------------------------------------------------------------------------------------

@@ -131,6 +131,7 @@ def train_lm(
     points: int = 4,
     reference: Decoder | None = None,
     weigh: Callable[[Seen], Tensor] | None = None,
+    beside: Callable[[Batch, Tensor], Tensor] | None = None,
     watch: Callable[[Seen], None] | None = None,
     save: Checkpoint | None = None,
     opened: Callable[[torch.optim.Optimizer], None] | None = None,
@@ -143,6 +144,8 @@ def train_lm(
         measure: losses of the holdout's items, taken at `points` places equally far apart, the last at the end.
         reference: a second, frozen model whose losses on the same batches `weigh`, `watch` and online policies see.
         weigh: weights of the tokens, (B, T), from what was just measured; the loss is their weighted mean.
+        beside: a number that is added to the step's loss, from the batch and the hidden states (B, T, D); see
+            `continual.SwappedTeacher` and `replay.MarginReplay`.
         watch: called after each step; what it gathers is saved with the run if it is `Stateful`.
         save: pass one keyed by data, weights and options (`Checkpoint.keyed`).
         opened, stepped: see `descend`.
@@ -155,7 +158,8 @@ def train_lm(
     def loss_of(step: int) -> Tensor:
         batch = feed.batch(step)
         documents = batch.documents if apart else None
-        losses = model.losses(batch.inputs, batch.targets, documents)
+        hidden = model(batch.inputs, documents)
+        losses = model.losses_from(hidden, batch.targets)
         other = None
         if reference is not None:
             with torch.no_grad():
@@ -163,10 +167,11 @@ def train_lm(
         told = Seen(step, batch, losses.detach(), other)
         seen[:] = [told]
         path.tokens[step] = path.tokens[step - 1] * (step > 0) + int((batch.targets >= 0).sum())
+        further = 0.0 if beside is None else beside(batch, hidden)
         if weigh is None:
-            return losses.sum() / (batch.targets >= 0).sum().clamp(min=1)
+            return losses.sum() / (batch.targets >= 0).sum().clamp(min=1) + further
         weights = weigh(told)
-        return (losses * weights).sum() / weights.sum().clamp(min=1e-9)
+        return (losses * weights).sum() / weights.sum().clamp(min=1e-9) + further
 
     def after(step: int) -> None:
         feed.learn(seen[0])
