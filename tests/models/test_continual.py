@@ -21,7 +21,9 @@ from tilth.models.continual import (
     ewc,
     features_kept,
     fisher_diagonal,
+    gap,
     l2,
+    layer_updates,
 )
 from tilth.models.feeds import Batch, Fixed
 from tilth.models.losses import swapped
@@ -293,3 +295,33 @@ def test_measures_of_a_matrix_known_by_hand() -> None:
     for wrong in (np.ones((2, 3)), np.full((2, 2), np.nan), np.zeros((0, 0))):
         with pytest.raises(ValueError, match="marks must be"):
             Tasks(wrong)
+
+
+def test_a_gap_is_measured_from_the_first_score() -> None:
+    found = gap([0, 10, 20, 30, 40], [0.6, 0.2, 0.4, 0.8, 0.7])
+    assert found.dip == pytest.approx(0.4)
+    assert found.recovery == pytest.approx(25)
+    assert found.area == pytest.approx(10 * 0.2 + 10 * 0.3 + 5 * 0.1)
+    assert gap([0, 1, 2], [0.5, 0.6, 0.7]) == gap([0, 5], [0.5, 0.5])
+    never = gap([0, 10], [0.5, 0.4])
+    assert never.recovery is None
+    assert never.area == pytest.approx(0.5)
+    late = gap([0, 10, 20, 30], [0.5, 0.7, 0.3, 0.5])
+    assert late.recovery == 30
+    assert late.area == pytest.approx(10 * 0.5 * 0.2 / 2 + 10 * 0.2 / 2)
+    for wrong in (([0], [1.0]), ([0, 0], [1.0, 2.0]), ([0, 1], [1.0, np.nan])):
+        with pytest.raises(ValueError, match="steps that rise"):
+            gap(*wrong)
+
+
+def test_updates_of_layers() -> None:
+    model = build(Config(vocab=20, context=8, layers=2, width=32, heads=1, hidden=32), torch.Generator().manual_seed(0))
+    before = {name: p.clone() for name, p in model.state_dict().items()}
+    with torch.no_grad():
+        dict(model.named_parameters())["blocks.1.inward.weight"].mul_(3)
+    found = layer_updates(before, model.state_dict())
+    assert found["block 0"] == found["rest"] == 0
+    inside = sum(float(p.square().sum()) for name, p in before.items() if name.startswith("blocks.1"))
+    assert found["block 1"] == pytest.approx(
+        2 * (float(before["blocks.1.inward.weight"].square().sum()) / inside) ** 0.5
+    )

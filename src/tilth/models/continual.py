@@ -6,7 +6,8 @@ what its last layer reads, to a frozen copy's on the new task's own inputs. `Tas
 
 Sources: Smith et al. 2023, "A Closer Look at Rehearsal-Free Continual Learning" (arXiv 2203.17269); Kirkpatrick et al.
 2017 (arXiv 1612.00796) for the Fisher penalty; Lopez-Paz and Ranzato 2017 (arXiv 1706.08840) and Chaudhry et al. 2018
-(arXiv 1801.10112) for the measures. `SwappedTeacher` is the language model's prediction distillation, of Mix-CPT.
+(arXiv 1801.10112) for the measures. `SwappedTeacher` is the language model's prediction distillation, of Mix-CPT;
+`gap` and `layer_updates` measure the early loss of old skill in continued pre-training.
 
 >>> marks = Tasks(np.array([[0.9, 0.5], [0.6, 0.8]]), np.array([0.5, 0.5]))
 >>> [round(x, 3) for x in (marks.average, marks.forgetting, marks.backward, marks.forward)]
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -296,3 +298,60 @@ class Tasks:
         """All measures by name, those that are defined."""
         told = {"average": self.average, "forgetting": self.forgetting, "backward transfer": self.backward}
         return told if self.forward is None else {**told, "forward transfer": self.forward}
+
+
+@dataclass(frozen=True)
+class Gap:
+    """An early loss of a skill and its recovery (the stability gap; Guo et al. 2024, arXiv 2406.14833).
+
+    Attributes:
+        dip: how far the score fell below its first value, at least 0.
+        recovery: the first step at or after the lowest point where it is back; None if it never is.
+        area: between the first value and the curve where that is below, in score times steps.
+    """
+
+    dip: float
+    recovery: float | None
+    area: float
+
+
+def gap(steps: npt.ArrayLike, scores: npt.ArrayLike) -> Gap:
+    """The stability gap in scores, larger being better, of held-out items measured at some steps, the first untrained.
+
+    Lines are drawn between measurements. Give losses with a minus; the training loss says nothing, as it only falls.
+
+    >>> gap([0, 10, 20], [0.5, 0.3, 0.7])
+    Gap(dip=0.2, recovery=15.0, area=1.5)
+    """
+    at, s = np.asarray(steps, np.float64), np.asarray(scores, np.float64)
+    if at.shape != s.shape or at.ndim != 1 or at.size < 2 or (np.diff(at) <= 0).any() or not np.isfinite(s).all():
+        raise ValueError("a gap needs scores at two or more steps that rise, all of them numbers")
+    below = s[0] - s
+    area = 0.0
+    for (a, b), (u, v) in zip(pairwise(at), pairwise(below), strict=True):
+        if u <= 0 and v <= 0:
+            continue
+        part = (b - a) if u >= 0 and v >= 0 else (b - a) * max(u, v) / abs(u - v)
+        area += part * (max(u, 0.0) + max(v, 0.0)) / 2
+    low = int(below.argmax())
+    recovery: float | None = None
+    if below[low] <= 0:
+        recovery = float(at[0])
+    elif (back := np.flatnonzero(below[low:] <= 0)).size:
+        i = low + int(back[0])
+        recovery = float(at[i - 1] + (at[i] - at[i - 1]) * below[i - 1] / (below[i - 1] - below[i]))
+    return Gap(round(float(max(below.max(), 0.0)), 12), recovery, float(area))
+
+
+def layer_updates(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, float]:
+    """How far the weights of each block moved, relative to their norm before; what is outside blocks is ``rest``.
+
+    In a stability gap the top blocks move little at first. Names have ``blocks.<number>.``, as a `Decoder`'s.
+    """
+    moved: dict[str, tuple[float, float]] = {}
+    for name, was in before.items():
+        parts = name.split("blocks.", 1)
+        block = f"block {parts[1].split('.')[0]}" if len(parts) == 2 else "rest"
+        up, down = moved.get(block, (0.0, 0.0))
+        moved[block] = up + float((after[name] - was).square().sum()), down + float(was.square().sum())
+    return {name: (up / down) ** 0.5 if down else 0.0 for name, (up, down) in sorted(moved.items())}
