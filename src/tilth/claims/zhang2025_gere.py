@@ -158,9 +158,10 @@ def _beside(
             wanted = teacher(batch.inputs[rows], batch.documents[rows])[real]
         now = hidden[rows][real]
         if arm == "squared distance":
-            return (now - wanted).square().mean()
-        target, said = (F.log_softmax(m.logits(h), -1) for m, h in ((teacher, wanted), (model, now)))
-        apart: Tensor = (target.exp() * (target - said)).sum(-1).mean()
+            apart = F.mse_loss(now, wanted)
+        else:
+            target, said = (F.log_softmax(m.logits(h), -1) for m, h in ((teacher, wanted), (model, now)))
+            apart = F.kl_div(said, target, reduction="batchmean", log_target=True)
         return apart
 
     return beside
