@@ -125,3 +125,10 @@ def test_says_what_is_wrong() -> None:
     assert plan.phase[plan.kept].max() == TASKS - 2
     with pytest.raises(UsageError, match="no record of the plan has 't3'"):
         policy(tasks=tuple(f"t{j}" for j in range(TASKS))).revise(without, pool, goal, Run())
+    many = pool_of(1, 600)
+    with pytest.raises(UsageError, match="600 values of task would be as many phases"):
+        policy().revise(Plan.everything(many, goal.budget), many, goal, Run())
+    one = pool_of(50, 1)
+    plan = policy().revise(Plan.everything(one, goal.budget), one, goal, Run())
+    assert plan.phase.max() == 0
+    assert plan.amount == 50

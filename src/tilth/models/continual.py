@@ -34,6 +34,7 @@ from tilth.models.tune import Beside, Texts, absent, padded_to
 
 __all__ = [
     "Anchor",
+    "Gap",
     "SwappedTeacher",
     "Tasks",
     "answers_kept",
@@ -41,7 +42,9 @@ __all__ = [
     "ewc",
     "features_kept",
     "fisher_diagonal",
+    "gap",
     "l2",
+    "layer_updates",
 ]
 
 Ints = npt.NDArray[np.int64]

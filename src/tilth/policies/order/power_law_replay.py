@@ -17,6 +17,7 @@ __all__ = ["PowerLawReplay", "replay_weights"]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Kernel = Literal["power", "exponential", "uniform", "none"]
+MOST = 500  # tasks; details hold a table of tasks by tasks
 MISSED = 0.1  # a phase that replays so much less than asked is worth a warning
 
 
@@ -108,6 +109,11 @@ class PowerLawReplay(Policy):
             raise UsageError(
                 f"power_law_replay: no record of the plan has {missing[0]!r} in {self.by}. It has "
                 f"{', '.join(name for name, some in zip(by.names, there, strict=True) if some)}."
+            )
+        if len(names) > MOST:
+            raise UsageError(
+                f"power_law_replay: {len(names):,} values of {self.by} would be as many phases; {MOST} is the most. Name "
+                f"a coarser column, or the `tasks`."
             )
         place = np.array([names.index(name) if name in names else -1 for name in by.names])
         task = np.where(plan.kept, place[by.index], 0)
