@@ -112,8 +112,8 @@ class PowerLawReplay(Policy):
             )
         if len(names) > MOST:
             raise UsageError(
-                f"power_law_replay: {len(names):,} values of {self.by} would be as many phases; {MOST} is the most. Name "
-                f"a coarser column, or the `tasks`."
+                f"power_law_replay: {len(names):,} values of {self.by} would be as many phases; {MOST} is the most. "
+                f"Name a coarser column, or the `tasks`."
             )
         place = np.array([names.index(name) if name in names else -1 for name in by.names])
         task = np.where(plan.kept, place[by.index], 0)
