@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from scipy.stats import chisquare
 
-from tilth.core import Budget, Goal, Plan, Run, TablePool
+from tilth.core import Budget, Goal, Limits, Plan, Run, TablePool
 from tilth.core.errors import UsageError
 from tilth.policies.order.power_law_replay import Kernel, PowerLawReplay, replay_weights
 
@@ -69,6 +69,10 @@ def test_replayed_records_are_others_than_those_read_before() -> None:
     own = (plan.phase == task) & plan.kept
     assert (plan.repeats[own] == 1).all()
     assert plan.repeats.max() <= 3
+    pool = pool_of()
+    goal = Goal(pool, pool, Budget(10**6, "records"))
+    limited = policy(replay=0.4).revise(Plan.everything(pool, goal.budget, Limits(repeats=2)), pool, goal, Run())
+    assert limited.repeats.max() == 2
     back = np.array([(~own & (task == j)).sum() for j in range(TASKS)])
     assert (back[:-2] <= 0.2 * EACH + 1).all()
     assert back[-1] == 0, "nothing of the last task is held back"

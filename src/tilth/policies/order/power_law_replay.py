@@ -56,7 +56,7 @@ class PowerLawReplay(Policy):
     tau: float = Field(1.0, gt=0, description="phases in which the exponential falls to 1/e")
     replay: float = Field(0.2, ge=0, lt=1, description="share of each phase but the first that are earlier tasks")
     buffer: float = Field(0.1, gt=0, lt=1, description="largest part of a task that is held back for later phases")
-    cap: int = Field(4, ge=1, description="most readings of a record held back")
+    cap: int = Field(4, ge=1, description="most readings of a record held back, if the goal allows as many")
     reverse: bool = Field(False, description="the oldest task most, as a negative control")
 
     @property
@@ -76,8 +76,9 @@ class PowerLawReplay(Policy):
         weights = self._weights(count)
         phase, repeats = task.astype(np.int64), plan.repeats.astype(np.int64)
         held, wanted, keep = self._split(plan, task, lots, weights)
+        cap = min(self.cap, max(1, int(plan.limits.repeats or self.cap)))
         for j, rows in enumerate(held):
-            self._place(rows, wanted[:, j], plan.sizes, phase, repeats)
+            _place(rows, wanted[:, j], plan.sizes, cap, phase, repeats)
         repeats[~keep] = 0
         read = np.zeros((count, count))
         np.add.at(read, (phase[keep], task[keep]), (plan.sizes * repeats)[keep])
@@ -159,26 +160,6 @@ class PowerLawReplay(Policy):
             held.append(part[max(1, take_budget(amounts[part], float(first[j]) * room)) :])
         return held, wanted * room, keep
 
-    def _place(self, rows: Ints, wanted: Floats, sizes: Ints, phase: Ints, repeats: Ints) -> None:
-        """Give a task's records held back a phase and repeats each, so that every phase gets what it wants of them."""
-        if not rows.size or wanted.sum() <= 0:
-            return
-        mine = sizes[rows].astype(np.float64)
-        ends = np.cumsum(wanted) / wanted.sum()
-        middle = (np.cumsum(mine) - mine / 2) / mine.sum()
-        at = np.minimum(np.searchsorted(ends, middle, side="right"), len(wanted) - 1)
-        for k in np.unique(at).tolist():
-            some = rows[at == k]
-            times, rest = divmod(float(wanted[k]), float(sizes[some].sum()))
-            if times >= self.cap:
-                times, rest = float(self.cap), 0.0
-            more = take_budget(sizes[some], rest)
-            given = np.full(some.size, int(times))
-            given[:more] += 1
-            again = given > 0  # what rounding leaves over goes back to its own phase, read as often as it was
-            phase[some[again]] = k
-            repeats[some[again]] = given[again]
-
     def _said(self) -> str:
         if self.kernel == "none" or not self.replay:
             return "nothing replayed"
@@ -206,3 +187,24 @@ def replay_weights(
     made = {"power": age**-exponent, "exponential": np.exp((1 - age) / tau), "uniform": age**0, "none": age * 0}[kernel]
     made = np.where(earlier, made, 0.0)
     return np.asarray(made / np.maximum(made.sum(1, keepdims=True), 1e-300))
+
+
+def _place(rows: Ints, wanted: Floats, sizes: Ints, cap: int, phase: Ints, repeats: Ints) -> None:
+    """Give a task's records held back a phase and repeats each, so that every phase gets what it wants of them."""
+    if not rows.size or wanted.sum() <= 0:
+        return
+    mine = sizes[rows].astype(np.float64)
+    ends = np.cumsum(wanted) / wanted.sum()
+    middle = (np.cumsum(mine) - mine / 2) / mine.sum()
+    at = np.minimum(np.searchsorted(ends, middle, side="right"), len(wanted) - 1)
+    for k in np.unique(at).tolist():
+        some = rows[at == k]
+        times, rest = divmod(float(wanted[k]), float(sizes[some].sum()))
+        if times >= cap:
+            times, rest = float(cap), 0.0
+        more = take_budget(sizes[some], rest)
+        given = np.full(some.size, int(times))
+        given[:more] += 1
+        again = given > 0  # what rounding leaves over goes back to its own phase, read as often as it was
+        phase[some[again]] = k
+        repeats[some[again]] = given[again]
