@@ -49,8 +49,8 @@ class Scale:
     vocab: int = 1024
     depth: int = 2
     context: int = 128
-    tokens: int = 400_000
-    later: int = 150_000
+    tokens: int = 300_000
+    later: int = 120_000
     batch: int = 8
     rate: float = 1e-3
     held: int = 60
