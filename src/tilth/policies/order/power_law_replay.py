@@ -35,7 +35,8 @@ class PowerLawReplay(Policy):
     kernels can be compared, as they then read equally much. `details` tells what each phase reads.
 
     Not here: the paper's events, where what is met again depends on when it was last met. Cost: none. Trap: with few
-    tasks `uniform` is hard to beat; a large `exponent` replays the last task alone; and in one run with one
+    tasks `uniform` is hard to beat (claim `gandhi2024_power_law_replay`: with ten, power was 0.19 ahead of exponential
+    and 0.03 behind uniform); a large `exponent` replays the last task alone; and in one run with one
     learning-rate schedule, later tasks are learned at lower rates.
 
     >>> import pyarrow as pa
