@@ -34,10 +34,10 @@ class StabilityGap(Policy):
     brings the early loss of general skill back. Whether there is such a loss at all say `continual.gap` and
     `continual.layer_updates`, from measurements every few steps.
 
-    Cost: none but the column's. In our trial (claim `guo2024_stability_gap`, invented languages) it lost a third of what
-    one epoch over a noisy domain lost, and ended better on the domain with two fifths of the tokens. Trap: low perplexity is boilerplate, too, so drop duplicates before; a learning rate
-    that rises again causes a dip of its own, so compare at one schedule; and a base model's mixture is often unknown,
-    and then a guess.
+    Cost: none but the column's. In our trial (claim `guo2024_stability_gap`, invented languages) it lost a third of
+    what one epoch over a noisy domain lost, and ended better on the domain with two fifths of the tokens. Trap: low
+    perplexity is boilerplate, too, so drop duplicates before; a learning rate that rises again causes a dip of its own,
+    so compare at one schedule; and a base model's mixture is often unknown, and then a guess.
 
     >>> import pyarrow as pa
     >>> from tilth.core import Budget, Plan, Run, TablePool
