@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["distillation_losses", "dpo_losses", "info_nce_losses"]
+__all__ = ["distillation_losses", "dpo_losses", "info_nce_losses", "swapped", "threshold_margins"]
 
 
 def dpo_losses(
@@ -60,3 +60,43 @@ def info_nce_losses(
         own = F.one_hot(positive, passages.shape[0]).to(torch.bool)
         scores = scores.masked_fill(excluded & ~own, float("-inf"))
     return F.cross_entropy(scores, positive, reduction="none")
+
+
+def swapped(logits: Tensor, gold: Tensor) -> Tensor:
+    """A teacher's logits with those of its likeliest id and of the right one exchanged, (n, V).
+
+    The right id gets the teacher's confidence in its own choice, the rest of what it expects stays as it was, and so
+    does the entropy. Where the two agree nothing changes. Exchanging probabilities after the softmax is the same.
+    Source: Jiang et al. 2024, Mix-CPT, arXiv 2407.10804.
+
+    Args:
+        logits: (n, V) of the teacher.
+        gold: (n,) the right ids.
+
+    >>> swapped(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([1])).tolist()
+    [[1.0, 3.0, 2.0]]
+    """
+    gold = gold.unsqueeze(-1)
+    best = logits.argmax(-1, keepdim=True)
+    top, right = logits.gather(-1, best), logits.gather(-1, gold)
+    return logits.scatter(-1, best, right).scatter(-1, gold, top)
+
+
+def threshold_margins(states: Tensor, labels: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """How far states are from the side of their thresholds on which they were, each coordinate's, (n, D), at least 0.
+
+    Sums of these over the number of them that are not 0 are the loss, whose scale then stays as violations vanish.
+    Source: Zhang et al. 2025, GeRe, arXiv 2508.04676.
+
+    Args:
+        states: (n, D) as they are now.
+        labels: (n, D) what each coordinate was: 1 at least `high`, -1 at most `low`, 0 between them.
+        low, high: (D,) thresholds.
+
+    >>> low, high = torch.tensor([-1.0]), torch.tensor([1.0])
+    >>> threshold_margins(torch.tensor([[0.5], [0.5], [1.5]]), torch.tensor([[1], [-1], [0]]), low, high).tolist()
+    [[0.5], [1.5], [0.5]]
+    """
+    below, above = (high - states).clamp(min=0), (states - low).clamp(min=0)
+    outside = (states - high).clamp(min=0) + (low - states).clamp(min=0)
+    return torch.where(labels > 0, below, torch.where(labels < 0, above, outside))

@@ -67,6 +67,7 @@ def descend(
     save: Checkpoint | None = None,
     carried: Sequence[Stateful] = (),
     opened: Callable[[torch.optim.Optimizer], None] | None = None,
+    stepped: Callable[[torch.optim.Optimizer], None] | None = None,
 ) -> Floats:
     """Take `steps` steps down `loss_of(step)`; returns the loss of each.
 
@@ -76,6 +77,8 @@ def descend(
         save: where the run is saved and resumed from; removed at the end.
         carried: whatever else changes on the way and must be saved with the weights.
         opened: given the optimizer before the first step, for who wants to read its moments on the way.
+        stepped: given the optimizer after each of its steps, for who moves the weights further at its learning rates;
+            see `continual.Anchor`.
     """
     moved, losses, first = optimizer(model, options), np.zeros(steps), 0
     if save is not None and (found := save.read()) is not None:
@@ -98,6 +101,8 @@ def descend(
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(weights, options.clip)
         moved.step()
+        if stepped is not None:
+            stepped(moved)
         losses[step] = loss.item()
         if after is not None:
             after(step)
@@ -126,9 +131,11 @@ def train_lm(
     points: int = 4,
     reference: Decoder | None = None,
     weigh: Callable[[Seen], Tensor] | None = None,
+    beside: Callable[[Batch, Tensor], Tensor] | None = None,
     watch: Callable[[Seen], None] | None = None,
     save: Checkpoint | None = None,
     opened: Callable[[torch.optim.Optimizer], None] | None = None,
+    stepped: Callable[[torch.optim.Optimizer], None] | None = None,
 ) -> Trained:
     """Train a language model on what the feed gives, every token counting alike within a step.
 
@@ -137,9 +144,11 @@ def train_lm(
         measure: losses of the holdout's items, taken at `points` places equally far apart, the last at the end.
         reference: a second, frozen model whose losses on the same batches `weigh`, `watch` and online policies see.
         weigh: weights of the tokens, (B, T), from what was just measured; the loss is their weighted mean.
+        beside: a number that is added to the step's loss, from the batch and the hidden states (B, T, D); see
+            `continual.SwappedTeacher` and `replay.MarginReplay`.
         watch: called after each step; what it gathers is saved with the run if it is `Stateful`.
         save: pass one keyed by data, weights and options (`Checkpoint.keyed`).
-        opened: see `descend`.
+        opened, stepped: see `descend`.
     """
     path = _Path(feed.steps, points if measure is not None else 0)
     seen: list[Seen] = []
@@ -149,7 +158,8 @@ def train_lm(
     def loss_of(step: int) -> Tensor:
         batch = feed.batch(step)
         documents = batch.documents if apart else None
-        losses = model.losses(batch.inputs, batch.targets, documents)
+        hidden = model(batch.inputs, documents)
+        losses = model.losses_from(hidden, batch.targets)
         other = None
         if reference is not None:
             with torch.no_grad():
@@ -157,10 +167,11 @@ def train_lm(
         told = Seen(step, batch, losses.detach(), other)
         seen[:] = [told]
         path.tokens[step] = path.tokens[step - 1] * (step > 0) + int((batch.targets >= 0).sum())
+        further = 0.0 if beside is None else beside(batch, hidden)
         if weigh is None:
-            return losses.sum() / (batch.targets >= 0).sum().clamp(min=1)
+            return losses.sum() / (batch.targets >= 0).sum().clamp(min=1) + further
         weights = weigh(told)
-        return (losses * weights).sum() / weights.sum().clamp(min=1e-9)
+        return (losses * weights).sum() / weights.sum().clamp(min=1e-9) + further
 
     def after(step: int) -> None:
         feed.learn(seen[0])
@@ -175,7 +186,9 @@ def train_lm(
     carried: list[Stateful] = [path]
     carried += [feed] if isinstance(feed, Stateful) else []
     carried += [watch] if isinstance(watch, Stateful) else []
-    losses = descend(model, loss_of, feed.steps, options, after=after, save=save, carried=carried, opened=opened)
+    losses = descend(
+        model, loss_of, feed.steps, options, after=after, save=save, carried=carried, opened=opened, stepped=stepped
+    )
     if measure is not None and not feed.steps:  # nothing was read: what is measured is the untrained model
         return Trained(losses, path.tokens, Curve(np.zeros(1, np.int64), measure(model)[None], np.full(1, np.nan)))
     return Trained(losses, path.tokens, path.curve() if measure is not None else None)
@@ -232,6 +245,7 @@ def train_examples(
     watch: Callable[[Examples], None] | None = None,
     save: Checkpoint | None = None,
     opened: Callable[[torch.optim.Optimizer], None] | None = None,
+    stepped: Callable[[torch.optim.Optimizer], None] | None = None,
 ) -> Trained:
     """Train on examples in the order given, `options.batch` a step; the loss is their mean, or weighted mean.
 
@@ -241,7 +255,7 @@ def train_examples(
         measure: losses of the holdout's items, taken at `points` places, the last at the end.
         weigh: weights (B,) from what was just measured.
         watch: called after each step; what it gathers is saved with the run if it is `Stateful`.
-        opened: see `descend`.
+        opened, stepped: see `descend`.
     """
     steps = -(-len(order) // options.batch)
     path = _Path(steps, points if measure is not None else 0)
@@ -268,7 +282,9 @@ def train_examples(
 
     carried: list[Stateful] = [path]
     carried += [watch] if isinstance(watch, Stateful) else []
-    losses = descend(model, loss_of, steps, options, after=after, save=save, carried=carried, opened=opened)
+    losses = descend(
+        model, loss_of, steps, options, after=after, save=save, carried=carried, opened=opened, stepped=stepped
+    )
     return Trained(losses, path.tokens, path.curve() if measure is not None and steps else None)
 
 

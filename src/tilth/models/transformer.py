@@ -155,7 +155,11 @@ class Decoder(nn.Module):
 
     def losses(self, tokens: Tensor, targets: Tensor, documents: Tensor | None = None) -> Tensor:
         """Nats per target token, (B, T); 0 where `targets` is negative."""
-        hidden, flat = self(tokens, documents).flatten(0, 1), targets.flatten()
+        return self.losses_from(self(tokens, documents), targets)
+
+    def losses_from(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """The same from the hidden states, (B, T, D)."""
+        hidden, flat = hidden.flatten(0, 1), targets.flatten()
         wanted = flat >= 0
         if bool(wanted.all()):
             return token_losses(hidden, self.embedding.weight, flat).view(targets.shape)

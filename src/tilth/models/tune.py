@@ -7,7 +7,7 @@ document, `end`, is 0 as in `Tokenizer.train`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,8 +26,10 @@ from tilth.models.train import Trained, train_examples, train_lm
 from tilth.models.transformer import Classifier, Decoder
 
 __all__ = [
+    "Beside",
     "SoftTargets",
     "Texts",
+    "absent",
     "answer_log_probs",
     "answer_tokens",
     "classify",
@@ -47,6 +49,8 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Texts = tuple[Ints, npt.NDArray[np.uint32]]
 """Offsets and ids: what `Tokenizer.encode_batch` returns."""
+Beside = Callable[[Ints, Tensor, Tensor], Tensor]
+"""From rows (B,), their pooled features (B, D) and scores (B, classes): a further loss of each, (B,)."""
 
 
 # ---- answers -------------------------------------------------------------------------------------
@@ -165,23 +169,54 @@ def _all_log_probs(model: Decoder, talks: Dialogues, rows: Ints, end: int, batch
 
 
 def train_classifier(
-    model: Classifier, texts: Texts, labels: npt.NDArray[Any], order: Ints, options: Options, **hooks: Any
+    model: Classifier,
+    texts: Texts,
+    labels: npt.NDArray[Any],
+    order: Ints,
+    options: Options,
+    *,
+    beside: Beside | None = None,
+    classes: Collection[int] | None = None,
+    **hooks: Any,
 ) -> Trained:
     """Train a classifier; texts are cut to its context.
 
     Args:
         labels: (n,) class numbers, or (n, classes) probabilities; both by cross entropy.
+        beside: a loss (B,) that is added to the labels', from the rows, their pooled features and their scores; see
+            `continual.answers_kept`.
+        classes: the cross entropy is over these alone, so that a task does not push down the classes of others.
         hooks: `weigh` and `watch` see the scores as `Examples.extra`; ``exp(-losses)`` is the probability of the label.
     """
     device = model.head.weight.device
     kind = torch.float32 if labels.ndim == 2 else torch.int64
     wanted = torch.from_numpy(np.asarray(labels)).to(device, kind)
 
+    if classes is not None and (labels.ndim == 2 or not np.isin(labels[order], sorted(classes)).all()):
+        raise ValueError("with `classes`, labels must be numbers of these classes: a loss of others is infinite")
+    off = absent(model.head.out_features, classes).to(device)
+
     def losses_of(rows: Ints) -> tuple[Tensor, Tensor]:
-        scores = model(*padded_to(model.encoder, texts, rows))
-        return F.cross_entropy(scores, wanted[torch.from_numpy(rows)], reduction="none"), scores
+        features = model.encoder.pooled(*padded_to(model.encoder, texts, rows))
+        scores: Tensor = model.head(features)
+        losses = F.cross_entropy(scores.masked_fill(off, -torch.inf), wanted[torch.from_numpy(rows)], reduction="none")
+        return losses if beside is None else losses + beside(rows, features, scores), scores
 
     return train_examples(model, losses_of, order, options, **hooks)
+
+
+def absent(count: int, classes: Collection[int] | None) -> Tensor:
+    """(count,) True for each class that is not among these; None stands for all of them.
+
+    Raises:
+        ValueError: when none is left.
+    """
+    off = torch.full((count,), classes is not None)
+    if classes is not None:
+        off[torch.tensor(sorted(classes), dtype=torch.int64)] = False
+    if bool(off.all()):
+        raise ValueError("no class takes part; name at least one")
+    return off
 
 
 @torch.no_grad()
