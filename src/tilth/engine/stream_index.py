@@ -163,7 +163,7 @@ def _write(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], facts: Mapping[
     if not facts["windows"]:
         raise BadInput(
             f"None of the {facts['readings']:,} readings has a piece to read: empty records are left out, dialogues "
-            f"where a round is longer than the context, in buckets what is shorter than the shortest. Set them otherwise"
+            f"where a round is longer than the context, in buckets what is shorter than the shortest."
         )
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
