@@ -22,7 +22,6 @@ from tilth.core.limits import Limits, Room
 from tilth.core.method import digest
 from tilth.core.pool import Pool
 from tilth.core.run import Run
-from tilth.kernels.interleave import interleave
 
 __all__ = ["Conditioning", "Decision", "Groups", "Plan", "Steering", "groups", "take_budget", "take_budgets"]
 
@@ -321,6 +320,8 @@ class Plan:
         Raises:
             UsageError: when an online policy moves the shares: what is read then depends on the training.
         """
+        from tilth.kernels.interleave import interleave  # numba, which a command line should not wait for
+
         if self.steering is not None:
             raise UsageError(
                 f"The online policy {self.steering.policy.get('use')} moves this plan's shares while a model is "
