@@ -40,6 +40,7 @@ class Sums:
     folder: Path
     files: Mapping[str, Any]
     _seen: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict, repr=False, compare=False)
+    _whole: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def sizes(self) -> None:
         """Compare the sizes.
@@ -58,14 +59,18 @@ class Sums:
         Raises:
             PoolCorrupt: when a block is not what was written.
         """
-        seen = self._blocks(name)
-        if seen.all():
+        if self.known(name):
             return
+        seen = self._blocks(name)
         first, last = starts // BLOCK, np.minimum(np.maximum(stops - 1, starts) // BLOCK, seen.size - 1)
         some = np.zeros(seen.size + 1, np.int64)
         np.add.at(some, first, 1)
         np.add.at(some, last + 1, -1)
         self._compare(name, np.flatnonzero((np.cumsum(some[:-1]) > 0) & ~seen))
+
+    def known(self, *names: str) -> bool:
+        """Whether all of these files were compared, from here, before."""
+        return self._whole.issuperset(names)
 
     def whole(self, name: str) -> None:
         """Compare all of a file; see `check`."""
@@ -89,6 +94,13 @@ class Sums:
                         f"checksum. Delete the folder; it is made anew when asked for."
                     )
                 self._blocks(name)[block] = True
+        if self._blocks(name).all():
+            self._whole.add(name)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "files": self.files, "_seen": {}}  # another process looks for itself
+        return {
+            "folder": self.folder,
+            "files": self.files,
+            "_seen": {},
+            "_whole": set(),
+        }  # another process looks for itself

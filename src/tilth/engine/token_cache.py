@@ -81,12 +81,12 @@ class TokenCache:
     @cached_property
     def rows(self) -> Ints:
         """(records,) their row numbers in the pool."""
-        return cast(Ints, np.load(self.folder / "rows.npy", mmap_mode="r"))
+        return cast(Ints, np.asarray(np.load(self.folder / "rows.npy", mmap_mode="r")))
 
     @cached_property
     def offsets(self) -> Ints:
         """(records + 1,) where each record begins."""
-        return cast(Ints, np.load(self.folder / "offsets.npy", mmap_mode="r"))
+        return cast(Ints, np.asarray(np.load(self.folder / "offsets.npy", mmap_mode="r")))
 
     @cached_property
     def ids(self) -> npt.NDArray[Any]:
