@@ -316,6 +316,11 @@ def test_a_remote_cache_is_copied(cache: Path, tmp_path: Path, monkeypatch: pyte
     assert told([[*Stream(PLAN, POOL, TOKENIZER, batch=12, context=64, cache="memory://tokens")]]) == whole
 
 
+def test_an_address_that_became_a_path_is_refused() -> None:
+    with pytest.raises(UsageError, match="as text"):
+        stream(Path("s3://bucket/tokens"))
+
+
 def test_sources_keep_their_shares_in_every_window_of_records(cache: Path) -> None:
     plan = PLAN.mixed(SAY, "n", {"a": 0.5, "b": 0.3, "c": 0.2}, PLAN.sources, np.arange(len(PLAN), dtype=float), cap=9)
     read = np.concatenate([s.records for s in stream(cache, plan, packing="none")])

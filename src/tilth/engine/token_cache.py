@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -148,6 +149,8 @@ def token_cache(
         tokenizer.fingerprint,
         digest([rows.size, zlib.crc32(rows.tobytes())]),
     ]
+    if re.match(r"[a-z0-9]{2,}:/[^/]", str(folder)):  # a Path folds the slashes
+        raise UsageError(f"{folder} is an address that was made into a path. Give it as text, with both slashes.")
     place = _local(str(folder), digest(told)) if "://" in str(folder) else Path(folder) / digest(told)
     with suppress(PoolCorrupt):
         return TokenCache.open(place)  # without the lock, as the folder may be one that cannot be written to
