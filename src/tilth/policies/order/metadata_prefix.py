@@ -132,7 +132,7 @@ class MetadataPrefix(Policy):
         column = pool.column(self.by)
         try:
             raw = pc.fill_null(pc.cast(column, pa.string()), "")
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # which types become text, Arrow tells only when tried
             raise DataError(
                 f"metadata_prefix puts text before records, and {self.by} is of type {column.type}. Name a column of "
                 f"text or numbers, such as one field of it: {self.by}.FIELD."

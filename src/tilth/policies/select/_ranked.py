@@ -29,7 +29,7 @@ def numbers(pool: Pool, column: str, who: str) -> Floats:
     pool.require([column], who)
     try:
         raw = pc.cast(pool.column(column), pa.float64()).to_numpy().astype(np.float64)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # texts may hold numbers, which only trying tells
         kind = pool.column(column).type
         raise DataError(f"{who} reads numbers, and {column} is of type {kind}. Name a column of numbers.") from None
     return np.where(np.isfinite(raw), raw, np.nan)
