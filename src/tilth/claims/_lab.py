@@ -53,6 +53,7 @@ __all__ = [
     "row",
     "spread",
     "talks",
+    "texts",
     "tune",
 ]
 
@@ -179,6 +180,11 @@ def records(data: Path | None, *files: str) -> list[list[dict[str, Any]]]:
             f"{', '.join(f'{name}.jsonl.zst' for name in files)} in it, one JSON object per line."
         )
     return [[orjson.loads(line) for _, line, _ in lines(blocks(path))] for path in paths if path is not None]
+
+
+def texts(data: Path | None, *sources: str) -> list[list[str]]:
+    """The texts of sources of the folder ``A_text``; see `records`."""
+    return [[record["text"] for record in found] for found in records(data, *(f"A_text/{name}" for name in sources))]
 
 
 class Reader(nn.Module):

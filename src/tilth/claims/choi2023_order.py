@@ -71,8 +71,7 @@ def run(data: Path | None) -> list[dict[str, Any]]:
     Raises:
         UsageError: when a source's file is missing.
     """
-    files = lab.records(data, f"A_text/{PLENTY}", f"A_text/{SCARCE}")
-    texts = [[r["text"] for r in rows] for rows in files]
+    texts = lab.texts(data, PLENTY, SCARCE)
     return statements([marks(texts[0], texts[1], Run(seed=seed), Scale()) for seed in range(SEEDS)])
 
 

@@ -108,8 +108,7 @@ def run(data: Path | None) -> list[dict[str, Any]]:
     Raises:
         UsageError: when a source's file is missing.
     """
-    files = lab.records(data, *(f"A_text/{name}" for name in (*GENERAL, DOMAIN)))
-    texts = [[r["text"] for r in rows] for rows in files]
+    texts = lab.texts(data, *GENERAL, DOMAIN)
     scale = Scale()
     found = [marks(texts[:-1], texts[-1], Run(seed=seed), scale) for seed in range(SEEDS)]
     return statements(found, scale.tokens)

@@ -76,8 +76,7 @@ def run(data: Path | None) -> list[dict[str, Any]]:
     Raises:
         UsageError: when a source's file is missing.
     """
-    files = lab.records(data, *(f"A_text/{name}" for name in SOURCES))
-    texts = [[r["text"] for r in rows] for rows in files]
+    texts = lab.texts(data, *SOURCES)
     return statements([marks(texts, Run(seed=seed), Scale()) for seed in range(SEEDS)])
 
 
