@@ -153,3 +153,13 @@ def test_the_command_says_what_a_model_reads(folder: Path) -> None:
     assert told["padding"] < 0.05
     shown = CliRunner().invoke(app, [*arguments[:-1], "--show", "2"], catch_exceptions=False).stdout
     assert shown.count("window ") == 2
+
+
+def test_the_command_shows_windows_of_many_lengths(folder: Path) -> None:
+    arguments = ["stream", str(folder / "mine.yaml"), "--out", str(folder / "build/mine"), "--context", "8", "--json"]
+    told = json.loads(CliRunner().invoke(app, [*arguments, "--packing", "buckets"], catch_exceptions=False).stdout)
+    assert told["padding"] == 0.0  # a window is full of one record
+    assert told["tokens_left_out"] > 0  # what is left of a record when not even the shortest window is
+    refused = CliRunner().invoke(app, [*arguments, "--packing", "boxes"])
+    assert refused.exit_code != 0
+    assert "buckets" in str(refused.exception)

@@ -403,7 +403,7 @@ def stream(
     overrides: Overrides = None,
     batch: Annotated[int, typer.Option(min=1, help="windows of a step, over all ranks")] = 8,
     context: Annotated[int, typer.Option(min=8, help="tokens of a window")] = 1024,
-    packing: Annotated[str, typer.Option(help="best_fit, first_fit, chunk or none")] = "best_fit",
+    packing: Annotated[str, typer.Option(help="best_fit, first_fit, chunk, none or buckets")] = "best_fit",
     seed: Annotated[int, typer.Option(help="of the order")] = 0,
     tokenizer: Annotated[Path | None, typer.Option(help="a tokenizer.json; default the pool's own")] = None,
     show: Annotated[int, typer.Option(min=0, help="windows of the first step to print")] = 1,
@@ -418,16 +418,17 @@ def stream(
 
     Example: tilth stream recipes/quickstart.yaml --context 512 --show 2
     """
-    from tilth.engine.stream import PACKINGS
+    from tilth.engine.stream import PACKINGS, Buckets
     from tilth.stream import describe, open_stream
 
-    if packing not in PACKINGS:
-        raise UsageError(f"--packing is one of {', '.join(PACKINGS)}. Got {packing!r}.")
+    if packing not in (*PACKINGS, "buckets"):
+        raise UsageError(f"--packing is one of {', '.join(PACKINGS)} and buckets. Got {packing!r}.")
+    chosen = Buckets(shortest=min(Buckets.shortest, context)) if packing == "buckets" else packing
     job = _build(recipe, overrides, out, workers, wait=wait)
     with job.session():
         plan = job.plan
         made = open_stream(
-            job.out, tokenizer, batch=batch, context=context, packing=packing, seed=seed, workers=job.workers
+            job.out, tokenizer, batch=batch, context=context, packing=chosen, seed=seed, workers=job.workers
         )
     told, text = describe(made, plan, show)
     _emit(told, as_json, text)
