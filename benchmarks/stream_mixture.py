@@ -2,15 +2,15 @@
 
     python benchmarks/stream_mixture.py --data ../shared/data
 
-A plan asks for other shares than the pools have (`temperature_mix`), so that small pools are repeated and large ones are
+A plan asks for other shares than the pools have (`temperature_mix`), so that small pools are repeated and large ones
 read in part. Every step of an epoch is read, for each packing, and counted from the ids themselves:
 
-*mixture*: the largest distance of any pool's share from the one asked for, in percentage points: in total, and in every
+*mixture*: the largest distance of a pool's share from the one asked for, in percentage points: in total, and in every
 stretch of 10,000 records. Stretches slide by one piece of a record, so all there are count, not only those side by side.
 A piece counts for as much of a record as it has of its tokens; and once more stretches of 10,000 pieces are measured,
 which are shorter. Tokens are those of the records, as the plan counts them, without the one that ends each.
 
-*repeats*: of every record the number of tokens read, and a checksum of which they are, are compared with so many times
+*repeats*: of each record the number of tokens read, and a checksum of which they are, are compared with so many times
 its text encoded anew as the plan says. `none` is compared with the beginnings of the records, as it cuts off the rest;
 of buckets, which leave out ends, no record is read more than that, and what is missing is as much as the stream tells.
 Those two cannot keep a mixture of tokens, and are counted to show by how much. Ends with 1 if a record is read otherwise
@@ -29,7 +29,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from stream import pool_of
 
 from tilth.core import Budget, Goal, Plan, Run, TablePool
@@ -104,15 +103,13 @@ class Count:
         return np.flatnonzero(~good)
 
 
-def largest_deviation(
-    group: Ints, sizes: Ints, shares: Floats, records: float, weights: Floats | None = None
-) -> float:
+def largest_deviation(group: Ints, sizes: Ints, shares: Floats, records: float, weights: Floats | None = None) -> float:
     """The largest distance of a group's share of tokens from its own in any stretch of so many records.
 
     Args:
         group, sizes: of each piece in the order read.
         shares: wanted of each group.
-        weights: how much of a record each piece is; 1 when None. Where all are less than `records`, they are the stretch.
+        weights: how much of a record each piece is; 1 when None. All are one stretch if they are less than `records`.
 
     >>> group, sizes, even = np.array([0, 1, 0, 1, 1, 0]), np.ones(6, int), np.array([0.5, 0.5])
     >>> largest_deviation(group, sizes, even, 2), largest_deviation(group, sizes, even, 6)
@@ -153,10 +150,10 @@ def encoded(texts: Sequence[str], tokenizer: Tokenizer, longest: int) -> tuple[E
 
 
 def planned(raw: TablePool, counts: Ints, temperature: float) -> tuple[TablePool, Plan]:
-    """The pools, counted by the tokenizer that reads them, and a plan of half their tokens with flattened shares."""
+    """The pools, counted by the tokenizer that reads them, and a plan of as many tokens with flattened shares."""
     tokens = pa.StructArray.from_arrays([pa.array(counts)], ["count"])
     pool = TablePool(pa.table({"text": raw.column("text"), "source": raw.column("source"), "tokens": tokens}))
-    start = Plan.everything(pool, Budget(int(counts.sum()) // 2))
+    start = Plan.everything(pool, Budget(int(counts.sum())))
     policy = TemperatureMix(temperature=temperature)
     return pool, policy.revise(start, pool, Goal(pool, pool, start.budget), Run())
 
@@ -164,7 +161,7 @@ def planned(raw: TablePool, counts: Ints, temperature: float) -> tuple[TablePool
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--size", type=int, default=1 << 40, help="bytes of each pool at most")
+    parser.add_argument("--size", type=int, default=8_000_000, help="bytes of each pool at most")
     parser.add_argument("--context", type=int, default=1024)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--vocab", type=int, default=8192)
