@@ -70,7 +70,7 @@ class Scale:
     topics: int = 1000
     held: int = 150
     documents: int = 6
-    words: int = 300
+    words: int = 150
     own: int = 6
     keys: int = 20
     values: int = 20
@@ -78,10 +78,10 @@ class Scale:
     told: int = 4
     again: float = 0.5
     copies: float = 0.05
-    passes: int = 8
+    passes: int = 5
     context: int = 128
     depth: int = 2
-    batch: int = 16
+    batch: int = 8
 
 
 @dataclass(frozen=True)
