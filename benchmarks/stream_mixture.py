@@ -10,11 +10,11 @@ stretch of 10,000 records. Stretches slide by a piece of a record, so all there 
 A piece counts for as much of a record as it has of its tokens; and once more stretches of 10,000 pieces are measured,
 which are shorter. Tokens are those of the records, as the plan counts them, without the one that ends each.
 
-*repeats*: of each record the number of tokens read, and a checksum of which they are, are compared with its text encoded
-anew, as many times as the plan says. `none` is compared with the beginnings of records, as it cuts off the rest; of
-buckets, which leave out ends, no record is read more than that, and as much is missing as the stream tells. Those two
-cannot keep a mixture of tokens, and are counted to show by how much. Ends with 1 if a record is read otherwise than
-planned.
+*repeats*: of each record the number of tokens read, and a checksum of which they are, are compared with its text
+encoded anew, as many times as the plan says. `none` is compared with the beginnings of records, as it cuts off the
+rest. Of buckets, which leave out ends, no record is read more than that, and as much is missing as the stream tells.
+Those two cannot keep a mixture of tokens, and are counted to show by how much. Ends with 1 if a record is read
+otherwise than planned.
 """
 
 from __future__ import annotations
