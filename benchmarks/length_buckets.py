@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,9 @@ from stream import pool_of
 from tilth.core import Budget, Plan, Run
 from tilth.engine.stream import Buckets, Packing, Stream
 from tilth.models.batches import windows_to_score
-from tilth.models.optim import Options, optimizer, precision_of, schedule
+from tilth.models.feeds import Batch, Seen
+from tilth.models.optim import Options, precision_of
+from tilth.models.timed import at_equal_time, timed
 from tilth.models.tokenizer import Tokenizer
 from tilth.models.train import bits_per_byte, generator, threads
 from tilth.models.transformer import Config, build
@@ -33,35 +34,33 @@ from tilth.models.transformer import Config, build
 Floats = npt.NDArray[np.float64]
 
 
+class Steps:
+    """The first steps of a stream, for a trainer of language models."""
+
+    def __init__(self, stream: Stream, most: int) -> None:
+        self.stream, self.steps = stream, min(stream.steps, most)
+
+    def batch(self, step: int) -> Batch:
+        read = self.stream.at(step)
+        inputs, targets, documents = (
+            torch.from_numpy(part) for part in (read.input_ids[:, :-1], read.labels[:, 1:], read.segment_ids[:, :-1])
+        )
+        rows = np.broadcast_to(np.arange(len(inputs))[:, None], inputs.shape)
+        return Batch(inputs, targets, documents, rows, rows)
+
+    def learn(self, seen: Seen) -> None:
+        """Nothing to learn."""
+
+
 def run_of(args: argparse.Namespace, stream: Stream, config: Config, held: tuple[list[str], Tokenizer]) -> Floats:
     """(points, 2): processor seconds of training and held-out bits per byte at each of ten looks."""
-    torch.manual_seed(0)
     options = Options(rate=config.rate, batch=args.batch, precision=precision_of("auto"))
     model = build(config, generator(Run(seed=stream.state_dict()["seed"]).rng("init")))
-    moved = optimizer(model, options)
     offsets, ids = held[1].encode_batch(held[0])
     data = windows_to_score(offsets, ids, args.context, 0)
     size = np.array([len(text.encode()) for text in held[0]])
-    steps = min(stream.steps, args.steps)
-    looks = {round(steps * part / 10) for part in range(1, 11)}
-    spent, found = 0.0, []
-    for number in range(steps):
-        began = time.process_time()
-        step = stream.at(number)
-        tokens = torch.from_numpy(step.input_ids)
-        targets = torch.from_numpy(step.labels)[:, 1:]
-        for group in moved.param_groups:
-            group["lr"] = schedule(number, steps, options) * group["scale"]
-        with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bfloat16"):
-            loss = model.losses(tokens[:, :-1], targets).sum() / (targets >= 0).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        moved.step()
-        moved.zero_grad()
-        spent += time.process_time() - began
-        if number + 1 in looks:
-            found.append((spent, float(bits_per_byte(model, data, size).mean())))
-    return np.array(found)
+    feed = Steps(stream, args.steps)
+    return timed(model, feed, options, lambda looked: bits_per_byte(looked, data, size), apart=False)
 
 
 def told(name: str, values: npt.ArrayLike) -> None:
@@ -88,7 +87,7 @@ def main() -> None:
     rest = ~np.isin(np.arange(len(texts)), rows[:80])
     plan = Plan.everything(pool, Budget(1 << 40)).revised({"use": "rest"}, "not held out", keep=rest)
     config = Config.of_depth(args.depth, 2048, args.context)
-    saved, equal, timed = [], [], []
+    saved, equal, even = [], [], []
     ways: dict[str, Packing | Buckets] = {"chunk": "chunk", "buckets": Buckets(shortest=64, cycles=4)}
     with tempfile.TemporaryDirectory() as cache, threads(1):
         for seed in range(args.seeds):
@@ -104,13 +103,11 @@ def main() -> None:
             (slow, loss), (quick, other) = curve["chunk"][-1], curve["buckets"][-1]
             saved.append(1 - quick / slow)
             equal.append(loss - other)
-            early, late = (curve["chunk"], other) if quick < slow else (curve["buckets"], loss)
-            there = float(np.interp(min(quick, slow), early[:, 0], early[:, 1]))
-            timed.append(there - late if quick < slow else late - there)
+            even.append(at_equal_time(curve["buckets"], curve["chunk"]))
             print(f"seed {seed}: chunk {slow:.1f} s {loss:.4f}, buckets {quick:.1f} s {other:.4f}", flush=True)
     told("share of the time of a step saved", saved)
     told("bits per byte gained at equal tokens", equal)
-    told("bits per byte gained at equal time", timed)
+    told("bits per byte gained at equal time", even)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilth.kernels.interleave import interleave
+from tilth.kernels.interleave import CHOICE, balanced, interleave
 
 
 @settings(deadline=None)
@@ -28,3 +29,50 @@ def test_items_of_one_size_are_never_a_whole_item_off() -> None:
     had = np.cumsum(np.equal.outer(np.arange(5), group), 1)
     due = np.outer(np.diff(bounds), np.arange(1, 401)) / 400
     assert np.abs(had - due).max() < 1
+
+
+def off(bins: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], group: npt.NDArray[np.int64]) -> float:
+    """The most that a group is off its part after any number of bins."""
+    had = np.zeros((int(group.max()) + 1, int(bins.max()) + 1))
+    np.add.at(had, (group, bins), sizes)
+    due = np.outer(had.sum(1), had.sum(0).cumsum()) / had.sum()
+    return float(np.abs(had.cumsum(1) - due).max())
+
+
+def test_bins_keep_the_groups_parts_where_a_random_order_does_not() -> None:
+    rng = np.random.default_rng(0)
+    bins, sizes, group = rng.permutation(np.arange(6000) // 2), rng.integers(1, 900, 6000), rng.integers(0, 10, 6000)
+    made = balanced(bins, sizes, group, np.random.default_rng(1))
+    together = np.unique(np.stack([bins, made]), axis=1)
+    assert together.shape[1] == 3000, "items of a bin stay together, others apart"
+    assert np.unique(made).tolist() == [*range(3000)]
+    assert off(made, sizes, group) < 4 * sizes.max()
+    assert off(rng.permutation(3000)[bins], sizes, group) > 10 * sizes.max()
+    assert np.array_equal(made, balanced(bins, sizes, group, np.random.default_rng(1)))
+    assert not np.array_equal(made, balanced(bins, sizes, group, np.random.default_rng(2)))
+
+
+def test_the_next_is_the_least_off_of_some_that_are_left() -> None:
+    rng = np.random.default_rng(3)
+    bins, sizes, group = rng.integers(0, 40, 150), rng.integers(1, 50, 150), rng.integers(0, 4, 150)
+    bins = np.unique(bins, return_inverse=True)[1]
+    had = np.zeros((int(bins.max()) + 1, 4))
+    np.add.at(had, (bins, group), sizes)
+    each = had - np.outer(had.sum(1), had.sum(0) / had.sum())
+    left, at, state, wanted = np.random.default_rng(4).permutation(len(each)).tolist(), 0, np.zeros(4), []
+    while left:
+        seen = [(at + 1 + j) % len(left) for j in range(min(CHOICE, len(left)))]
+        best = min(seen, key=lambda j, state=state: float(((state + each[left[j]]) ** 2).sum()))  # type: ignore[misc]
+        at = seen[-1]
+        wanted.append(left[best])
+        state = state + each[left[best]]
+        left[best] = left[-1]
+        left.pop()
+    made = balanced(bins, sizes, group, np.random.default_rng(4))
+    place = {int(b): int(m) for b, m in zip(bins, made, strict=True)}
+    assert sorted(place, key=place.__getitem__) == wanted
+
+
+def test_balancing_nothing() -> None:
+    nothing = np.zeros(0, np.int64)
+    assert balanced(nothing, nothing, nothing, np.random.default_rng(0)).size == 0

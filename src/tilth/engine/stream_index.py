@@ -19,7 +19,8 @@ from tilth.core.plan import Groups, Plan
 from tilth.core.run import Run
 from tilth.engine.sums import Sums, sums
 from tilth.engine.token_cache import TokenCache
-from tilth.kernels.packing import Pieces, best_fit_decreasing, cut, cut_between, first_fit_decreasing, shuffled
+from tilth.kernels.interleave import balanced
+from tilth.kernels.packing import Pieces, best_fit_decreasing, cut, cut_between, first_fit_decreasing
 from tilth.kernels.windows import Before
 from tilth.models import buckets
 from tilth.models.tokenizer import Tokenizer
@@ -27,7 +28,7 @@ from tilth.models.tokenizer import Tokenizer
 __all__ = ["Order", "index"]
 
 Ints = npt.NDArray[np.int64]
-VERSION: Final = 3
+VERSION: Final = 4
 BUFFER: Final = 8192  # pieces packed together: none moves further than that from its place in the plan's order
 ORDERED: Final = 32  # windows packed together, or those of a step, where ranks say what is read when
 STEPS: Final = {"steps": np.int64, "widths": np.int32}
@@ -137,7 +138,8 @@ def index(plan: Plan, cache: TokenCache, folder: Path, told: Mapping[str, Any], 
         lengths = np.diff(cache.offsets)[order]
         pieces, left_out, skipped = _pieces(cache, order, lengths, known.lengths[mine], context, packing)
         room = max(int(told["batch"]), ORDERED) * context if not np.isnan(plan.rank[mine]).all() else None
-        window = _windows(pieces, plan.phase[mine], context, packing, room, run.at(name) if name else run)
+        told_by = (plan.phase[mine], plan.sources.index[mine])
+        window = _windows(pieces, *told_by, context, packing, room, run.at(name) if name else run)
         by = np.lexsort((pieces.owner, window))
         places = order[pieces.owner[by]]
         first = known.starts[mine][pieces.owner] + pieces.skipped
@@ -317,21 +319,26 @@ def _rounds(cache: TokenCache, order: Ints, lengths: Ints, context: int) -> tupl
 
 
 def _windows(
-    pieces: _Cut, phase: npt.NDArray[np.int16], context: int, packing: str, room: int | None, run: Run
+    pieces: _Cut, phase: npt.NDArray[np.int16], source: Ints, context: int, packing: str, room: int | None, run: Run
 ) -> Ints:
-    """The window of each piece; where an order is to be kept, `room` says for how many tokens it may be lost."""
+    """The window of each piece; where an order is to be kept, `room` says for how many tokens it may be lost.
+
+    Packing puts like lengths side by side, so windows come in another order: at random, but so that the sources keep
+    their shares all along.
+    """
     length = pieces.head + pieces.length
     if packing == "chunk":
         return np.asarray((np.cumsum(length) - length) // context, np.int64)
     if packing == "none":
         return np.arange(pieces.owner.size)
     pack = {"best_fit": best_fit_decreasing, "first_fit": first_fit_decreasing}[packing]
-    stage = phase[pieces.owner]
+    stage, kind = phase[pieces.owner], source[pieces.owner]
     turns = np.flatnonzero(np.diff(stage)) + 1
     window, base, part = np.zeros(pieces.owner.size, np.int64), 0, 0
     for start, end in itertools.pairwise([0, *turns.tolist(), stage.size]):
         for some in _stretches(length, start, end, room):
-            bins = shuffled(pack(length[some], context), run.rng("windows", part))
+            rng = run.rng("windows", part)
+            bins = balanced(pack(length[some], context), pieces.length[some], kind[some], rng)
             window[some] = base + bins
             base += int(bins.max(initial=-1)) + 1
             part += 1
@@ -339,7 +346,7 @@ def _windows(
 
 
 def _stretches(lengths: Ints, start: int, end: int, room: int | None) -> Iterator[slice]:
-    """Pieces packed together, whose windows are shuffled: many, or of about so many tokens."""
+    """Pieces packed together, whose windows come in another order: many, or of about so many tokens."""
     edges: Ints = np.arange(start, end, BUFFER)
     if room is not None and end > start:
         ends = np.cumsum(lengths[start:end])

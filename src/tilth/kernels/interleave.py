@@ -1,4 +1,4 @@
-"""Several sequences as one, so that every stretch of it holds each of them in proportion."""
+"""Orders in which every stretch holds each group in proportion: of items in queues, and of bins that hold several."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["interleave"]
+__all__ = ["balanced", "interleave"]
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+CHOICE = 32
+"""Bins of which the next is chosen."""
 
 
 def interleave(sizes: npt.ArrayLike, bounds: npt.ArrayLike) -> Ints:
@@ -31,6 +34,73 @@ def interleave(sizes: npt.ArrayLike, bounds: npt.ArrayLike) -> Ints:
     """
     out: Ints = _interleaved(np.asarray(sizes, np.int64), np.asarray(bounds, np.int64))
     return out
+
+
+def balanced(bins: npt.ArrayLike, sizes: npt.ArrayLike, group: npt.ArrayLike, rng: np.random.Generator) -> Ints:
+    """The same bins under other numbers, in an order in which each group has its part of the sizes all along.
+
+    Bins come at random, but the next is always the one of `CHOICE` that brings the groups' sums so far nearest to their
+    parts of the whole, by squares. A random order would be off by as much as chance makes it: half of 3,000 windows of
+    one group each by a point or two. Time is O(items x `CHOICE` + bins x groups).
+
+    Args:
+        bins, sizes, group: (n,) of the items; bins and groups are numbered from 0.
+
+    Returns:
+        (n,) the number of each item's bin.
+
+    >>> rng = np.random.Generator(np.random.PCG64(0))
+    >>> sorted(balanced([0, 1, 2, 3], [1, 1, 1, 1], [0, 0, 1, 1], rng).tolist())
+    [0, 1, 2, 3]
+    """
+    where, size, kind = (np.asarray(part, np.int64) for part in (bins, sizes, group))
+    count = int(where.max(initial=-1)) + 1
+    items = np.argsort(where, kind="stable")
+    begins = np.searchsorted(where[items], np.arange(count + 1))
+    part = np.bincount(kind, size, int(kind.max(initial=-1)) + 1).astype(np.float64)
+    part /= max(part.sum(), 1.0)
+    place: Ints = _balanced(begins, kind[items], size[items], part, rng.permutation(count), CHOICE)
+    return np.asarray(place[where], np.int64)
+
+
+@numba.njit(cache=True, nogil=True)
+def _balanced(begins: Ints, group: Ints, size: Ints, part: Floats, order: Ints, choice: int) -> Ints:
+    count = begins.size - 1
+    total, alone = np.zeros(count), np.zeros(count)  # a bin's size, and the square of what it is off by itself
+    here = np.zeros(part.size)
+    square = (part * part).sum()
+    for b in range(count):
+        for i in range(begins[b], begins[b + 1]):
+            here[group[i]] += size[i]
+            total[b] += size[i]
+        for i in range(begins[b], begins[b + 1]):
+            g = group[i]
+            alone[b] += here[g] * (here[g] - 2 * total[b] * part[g])
+            here[g] = 0.0
+        alone[b] += total[b] * total[b] * square
+    off = np.zeros(part.size)
+    left = order.copy()
+    held, at = count, 0
+    place = np.empty(count, np.int64)
+    for k in range(count):
+        common = (off * part).sum()
+        best, least = 0, np.inf
+        for _ in range(min(choice, held)):
+            at = (at + 1) % held
+            b = left[at]
+            inner = -total[b] * common
+            for i in range(begins[b], begins[b + 1]):
+                inner += off[group[i]] * size[i]
+            if alone[b] + 2 * inner < least:
+                best, least = at, alone[b] + 2 * inner
+        b = left[best]
+        place[b] = k
+        for i in range(begins[b], begins[b + 1]):
+            off[group[i]] += size[i]
+        off -= total[b] * part
+        held -= 1
+        left[best] = left[held]
+    return place
 
 
 @numba.njit(cache=True, nogil=True)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from tilth.core import Influence, OnlinePolicy, Run
 from tilth.models.batches import Windows
+from tilth.models.buckets import Schedule, Sequences
 
-__all__ = ["Batch", "Decks", "Feed", "Fixed", "Log", "Mixed", "Seen", "as_shares"]
+__all__ = ["Batch", "Bucketed", "Decks", "Feed", "Fixed", "Log", "Mixed", "Seen", "as_shares"]
 
 Log = Sequence[tuple[int, Mapping[str, float]]]
 """The shares that held from a step on, one entry per change."""
@@ -85,6 +86,38 @@ class Fixed:
         """The next `size` windows."""
         rows = np.arange(step * self.size, min((step + 1) * self.size, len(self.windows)))
         return Batch.of(self.windows.take(rows), self.device)
+
+    def learn(self, seen: Seen) -> None:
+        """Nothing to learn."""
+
+
+class Bucketed:
+    """Sequences of dataset decomposition: all of a step have one length, and every step has as many targets.
+
+    Args:
+        offsets, ids: the documents that were cut.
+    """
+
+    def __init__(
+        self,
+        offsets: npt.NDArray[np.int64],
+        ids: npt.NDArray[np.uint32],
+        sequences: Sequences,
+        schedule: Schedule,
+        device: str = "cpu",
+    ) -> None:
+        self.offsets, self.ids, self.sequences, self.schedule = offsets, ids, sequences, schedule
+        self.steps, self.device = len(schedule), device
+
+    def batch(self, step: int) -> Batch:
+        """The sequences of a step, each a document of its own."""
+        rows = self.schedule.rows[self.schedule.starts[step] : self.schedule.starts[step + 1]]
+        tokens = torch.from_numpy(self.sequences.taken(self.offsets, self.ids, rows).astype(np.int64)).to(self.device)
+        shape = (tokens.shape[0], tokens.shape[1] - 1)
+        place = np.broadcast_to(np.arange(shape[0])[:, None], shape)
+        records = np.broadcast_to(self.sequences.document[rows][:, None], shape)
+        readings = np.broadcast_to(rows[:, None], shape)
+        return Batch(tokens[:, :-1], tokens[:, 1:], torch.from_numpy(place.copy()).to(self.device), records, readings)
 
     def learn(self, seen: Seen) -> None:
         """Nothing to learn."""
