@@ -64,21 +64,21 @@ def test_what_a_classifier_was_told_last_is_what_it_says() -> None:
         words = [" ".join(f"{'ab'[s]}{i}" for i in rng.integers(0, 8, 6)) for s in side]
         return words, ["yes" if s else "no" for s in side]
 
-    many, few, held = texts(400), texts(60), texts(80)
+    many, few, held = texts(200), texts(60), texts(80)
     turned = [{"yes": "no", "no": "yes"}[label] for label in many[1]]
-    table = {"text": many[0] + few[0], "label": turned + few[1], "source": ["many"] * 400 + ["few"] * 60}
+    table = {"text": many[0] + few[0], "label": turned + few[1], "source": ["many"] * 200 + ["few"] * 60}
     pool = TablePool(pa.table(table), "labeled")
     holdout = TablePool(pa.table({"text": held[0], "label": held[1]}), "labeled")
-    goal = Goal(holdout, holdout, Budget(580, "records"))
+    goal = Goal(holdout, holdout, Budget(380, "records"))
     start = Plan.everything(pool, goal.budget)
-    proof = Classify(model="transformer", depth=1, vocab=300, context=48, passes=3)
+    proof = Classify(model="transformer", depth=1, vocab=300, context=48, batch=16, passes=6)
     last, first, mixed = (
         proof.trial(plan, pool, goal, Run()).mean()
         for plan in (POLICY.revise(start, pool, goal, Run()), POLICY.worst().revise(start, pool, goal, Run()), start)
     )
     assert last < 0.4 < np.log(2)
     assert first > 1.0
-    assert mixed > 1.0
+    assert mixed > last + 0.2
 
 
 def test_says_what_is_wrong() -> None:

@@ -33,7 +33,7 @@ from tilth.proofs._text import read_windows
 __all__ = ["PAPER", "run"]
 
 PAPER = "crystal"
-SEEDS = 5
+SEEDS = 4
 SIDES = ("language", "code")
 POLICY = TwoPhase(late=("code",))
 THIRD = 0.08  # part of the reading that is code alone at the end; the paper's 110 B of 1,382 B tokens
@@ -59,11 +59,11 @@ class Scale:
 
     words: int = 400
     next: int = 4
-    alone: int = 120_000
+    alone: int = 60_000
     part: float = 0.75
-    texts: int = 5000
+    texts: int = 2500
     length: int = 31
-    held: int = 150
+    held: int = 100
     depth: int = 2
     batch: int = 16
 

@@ -54,6 +54,7 @@ class Classify(Proof):
     True
     """
 
+    version: ClassVar[int] = 2
     unit: ClassVar[str] = "nats per item"
     kinds: ClassVar[tuple[Kind, ...]] = ("labeled",)
 

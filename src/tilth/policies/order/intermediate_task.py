@@ -25,10 +25,10 @@ class IntermediateTask(Policy):
     as that is no more than half of the budget; what is left is drawn by lot from the rest, each record once.
     `two_phase` is for phases that both mix and whose lengths are given; here they follow from how much there is.
 
-    Cost: none. Trap: a task that is easier than it looks teaches little: in our trial (claim
-    `mccreery2020_intermediate_task`) the control with wrong answers of other categories says how much. Questions of the
-    evaluation must be in neither phase: split by what is asked, not by record. The second phase wants a new last layer
-    and a lower rate; ``classify`` with a transformer reads the phases in turn under one schedule.
+    Cost: none. Trap: questions of the evaluation must be in neither phase: split by what is asked, not by record. The
+    second phase wants a new last layer and a lower rate; ``classify`` with a transformer reads the phases in turn, but
+    with one last layer and under one schedule. In our own trial (claim `mccreery2020_intermediate_task`) it gave 0.88
+    of pairs told right instead of 0.56; a first phase about other things gave 0.58.
 
     >>> import pyarrow as pa
     >>> from tilth.core import Budget, Plan, Run, TablePool
