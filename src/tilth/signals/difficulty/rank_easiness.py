@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from tilth.core import Columns, Goal, Pool, Run, Signal
+from tilth.core.records import FIELDS
 from tilth.kernels.hashing import hash_strings
 from tilth.models.bm25 import BM25
 from tilth.models.easiness import kde, normalised, pairwise, reciprocal
@@ -62,7 +63,7 @@ class RankEasiness(Signal[Ranker]):
     >>> scored.column("rank_easiness.rank").to_pylist()
     [1, 5, 1]
     >>> [round(v, 2) for v in scored.column("rank_easiness.easiness").to_pylist()]
-    [0.92, 0.35, 1.0]
+    [0.75, 0.35, 1.0]
     """
 
     paper: ClassVar[str] = "training_curricula_for_open_domain_answer"
@@ -81,7 +82,8 @@ class RankEasiness(Signal[Ranker]):
 
     def fit(self, pool: Pool, goal: Goal | None, run: Run) -> Ranker:
         table = pool.table(["positive", "negatives"])
-        given = [table.column("positive"), pc.list_flatten(table.column("negatives"))]
+        negatives = table.column("negatives") if len(table) else pa.chunked_array([], FIELDS["retrieval"]["negatives"])
+        given = [table.column("positive"), pc.list_flatten(negatives)]
         passages = pc.unique(
             pc.drop_null(pa.chunked_array([c for column in given for c in column.chunks], pa.string()))
         )
