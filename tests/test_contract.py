@@ -30,12 +30,14 @@ from tilth.core import (
     Run,
     Signal,
     TablePool,
+    Transform,
     World,
 )
 from tilth.core.errors import BadField, UnknownMethod
 from tilth.core.pool import select
 from tilth.core.records import FIELDS, KINDS, Kind
 from tilth.engine.apply import score_in_memory
+from tilth.engine.write import write
 
 NAMES = [*catalog.names()]
 SEED = 7
@@ -401,6 +403,29 @@ def test_mixing_policy_keeps_to_the_goals_limits(name: str, world: World) -> Non
     assert plan.mixture()[first] >= natural[first] / 2 - grain
     assert plan.mixture()[last] <= natural[last] + grain
     assert max(plan.epochs().values()) <= 2 + 1e-9
+
+
+@pytest.mark.parametrize("name", of(Transform))
+def test_transform_keeps_its_promises(name: str) -> None:
+    transform, run = build(catalog.find(name)), Run(seed=SEED)
+    for kind in transform.reads:
+        pool = world_of(kind).pool
+        whole = pool.table([*transform.needs])
+        before = whole.to_pylist()
+        made = everything(write(transform, pool, run)).to_pylist()
+        assert whole.to_pylist() == before, "apply changed its input"
+        assert made == everything(write(transform, pool, run)).to_pylist(), "the same seed writes something else"
+        turned = TablePool(pool.table(pool.schema.names)[::-1], kind)
+        again = everything(write(transform, turned, run)).to_pylist()
+        key = {row["id"]: row for row in made}
+        assert key == {row["id"]: row for row in again}, "what is written depends on the order of the records"
+        assert made, "nothing is written"
+        ids = {*pool.column("id").to_pylist()}
+        assert all(row["parents"] and {*row["parents"]} <= ids for row in made)
+        assert all(row[field] is not None for row in made for field in FIELDS[transform.writes])
+        for count in (0, 1):
+            one = TablePool(pool.table(pool.schema.names).slice(0, count), kind)
+            assert write(transform, one, run).kind == transform.writes
 
 
 @pytest.mark.parametrize("name", of(OnlinePolicy))

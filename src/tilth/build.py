@@ -430,9 +430,10 @@ class Build:
     def records(self) -> Iterator[pa.RecordBatch]:
         """The plan's records in reading order, with ``phase`` and ``copy``, a few thousand at a time.
 
-        Of a conditioned plan also with ``prefix``, what is read before the record without being learned.
+        Of a conditioned plan also with ``prefix``, what is read before the record without being learned; of a weighted
+        one with ``weight``, how much its loss counts at first.
         """
-        conditioning = self.plan.conditioning
+        conditioning, weights = self.plan.conditioning, self.plan.weights
         rows, copies = self.plan.reading_order(self.run.at("order"))
         names = schema(self.kind).names
         for start in range(0, len(rows), 4096):
@@ -443,6 +444,8 @@ class Build:
             if conditioning is not None:
                 prefixes = pa.array([prefix or None for prefix in conditioning.prefixes], pa.string())
                 table = table.append_column("prefix", prefixes.take(pa.array(conditioning.tags.index[part])))
+            if weights is not None:
+                table = table.append_column("weight", pa.array(weights.first[part]))
             yield table.combine_chunks().to_batches()[0]
 
     def provenance(self) -> dict[str, Any]:

@@ -26,6 +26,10 @@ PREFIXED = (
     "Records of the plan are read after the text in `prefix`, which is no part of `text` and must be kept out of the "
     "loss; a trainer that reads `text` alone trains on another plan"
 )
+WEIGHTED = (
+    "The loss of a record counts by `weight` at first, and by weight + (epoch / {end:g}) (1 - weight) until epoch "
+    "{end:g}, from which all count alike"
+)
 
 
 def export(job: Build, name: str, folder: Path, tokenizer: str) -> None:
@@ -41,6 +45,8 @@ def export(job: Build, name: str, folder: Path, tokenizer: str) -> None:
             f"{name} file cannot say what is not learned. Read the build with tilth.open_stream, or export jsonl, "
             f"parquet or hf, which keep it apart from the text as `prefix`."
         )
+    if name in TOKENIZED:
+        job.plan.require_plain(f"What reads a {name} file", prefixes=True)
     folder.mkdir(parents=True)
     writer = importlib.import_module(f"tilth.io.export_{name}")
     options: dict[str, Any] = {}
@@ -87,7 +93,11 @@ def facts(job: Build) -> dict[str, Any]:
         "requested": {name: round(share, 4) for name, share in plan.requested.items()} or None,
         "realised": {name: round(share, 4) for name, share in plan.mixture().items()},
         "licenses": dict(sorted(licenses.items())),
-        "sampling": [d.note for d in plan.decisions] + ([PREFIXED] if plan.conditioning is not None else []),
+        "sampling": [
+            *(d.note for d in plan.decisions),
+            *([PREFIXED] if plan.conditioning is not None else []),
+            *([WEIGHTED.format(end=plan.weights.end)] if plan.weights is not None else []),
+        ],
         "steps": [f"{name}: {json.dumps(s.describe(), sort_keys=True)}" for name, s in job.signals.items()],
         "dropped": {
             f"{d.policy.get('use')}: {d.reason}": int((plan.dropped_by == i).sum())

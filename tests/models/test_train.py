@@ -6,19 +6,28 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from tilth.core import Goal, OnlinePolicy, Plan, Pool, Run
+from tilth.core import Goal, OnlinePolicy, Plan, Pool, Run, Weights
 from tilth.models.batches import Windows, reading_order, windows, windows_to_score
 from tilth.models.checkpoint import Checkpoint, content
 from tilth.models.feeds import Fixed, Mixed, Seen
 from tilth.models.optim import Lion, Options, precision_of, schedule
-from tilth.models.train import Trained, descend, generator, record_losses, threads, train_lm
+from tilth.models.train import (
+    Trained,
+    descend,
+    generator,
+    record_losses,
+    rising,
+    threads,
+    train_examples,
+    train_lm,
+)
 from tilth.models.transformer import Config, Decoder, build
 
 CONFIG = Config(vocab=40, context=16, layers=1, width=32, heads=1, hidden=64)
@@ -207,6 +216,26 @@ def test_weights_choose_what_is_learned() -> None:
     losses = {name: record_losses(some, data)[0].mean() / 13 for name, data in both.items()}
     assert losses["a"] < 0.8
     assert losses["b"] > 3
+
+
+@pytest.mark.parametrize("over", ["examples", "weights"])
+def test_losses_count_by_the_weights_of_their_epoch(over: Literal["examples", "weights"]) -> None:
+    """Four examples, two a step, three epochs; weights are 1 from the second on."""
+
+    class One(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+    one, values = One(), torch.tensor([1.0, 2.0, 4.0, 8.0])
+    weights = Weights(np.array([9.0, 0.2, 0.4, 0.0, 0.6]), 2)  # the first is of a row that is not read
+    done = train_examples(
+        one, lambda rows: (one.scale * values[rows], None), np.tile(np.arange(4), 3), Options(rate=0.0, batch=2),
+        weigh=rising(weights, np.arange(1, 5), 2), over=over,
+    )  # fmt: skip
+    sums = [0.2 + 0.8, 0.0 + 4.8, 0.6 + 1.4, 2.0 + 6.4, 3.0, 12.0]
+    parts = [2.0] * 6 if over == "examples" else [0.6, 0.6, 1.3, 1.3, 2.0, 2.0]
+    assert done.losses == pytest.approx([s / p for s, p in zip(sums, parts, strict=True)])
 
 
 def test_documents_apart_or_not() -> None:

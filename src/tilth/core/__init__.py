@@ -3,7 +3,7 @@
 from tilth.core.goal import Budget, Goal
 from tilth.core.limits import Limits, Room
 from tilth.core.method import Method
-from tilth.core.plan import Conditioning, Decision, Groups, Plan, Steering, groups, take_budget, take_budgets
+from tilth.core.plan import Conditioning, Decision, Groups, Plan, Steering, Weights, groups, take_budget, take_budgets
 from tilth.core.policy import Influence, OnlinePolicy, Policy
 from tilth.core.pool import Fragment, Pool, TablePool
 from tilth.core.probe import Probe, World
@@ -45,6 +45,7 @@ __all__ = [
     "TablePool",
     "Training",
     "Transform",
+    "Weights",
     "World",
     "groups",
     "mixture_losses",

@@ -23,7 +23,17 @@ from tilth.core.method import digest
 from tilth.core.pool import Pool
 from tilth.core.run import Run
 
-__all__ = ["Conditioning", "Decision", "Groups", "Plan", "Steering", "groups", "take_budget", "take_budgets"]
+__all__ = [
+    "Conditioning",
+    "Decision",
+    "Groups",
+    "Plan",
+    "Steering",
+    "Weights",
+    "groups",
+    "take_budget",
+    "take_budgets",
+]
 
 COLLAPSED = 0.95  # share of one group above which a mixture is hardly one
 Ints = npt.NDArray[np.int64]
@@ -145,6 +155,32 @@ class Conditioning:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """How much the loss of each record counts while a model is trained: rising to 1, the same for all, at an epoch.
+
+    Attributes:
+        first: each record's weight before the first step, in [0, 1].
+        end: the epoch from which every weight is exactly 1; an epoch is as many examples as the plan has readings.
+    """
+
+    first: Floats
+    end: float
+
+    def at(self, epoch: float) -> Floats:
+        """first + (epoch / end) (1 - first) before `end`, exactly 1 from there on.
+
+        Args:
+            epoch: from 0; a fraction inside an epoch.
+
+        >>> Weights(np.array([1.0, 0.2]), 10).at(5).round(2).tolist()
+        [1.0, 0.6]
+        """
+        if epoch >= self.end:
+            return np.ones_like(self.first)
+        return np.asarray(self.first + (epoch / self.end) * (1 - self.first))
+
+
+@dataclass(frozen=True)
 class Steering:
     """Shares that move while a model is trained on the plan: by an online policy, or as they did in an earlier run.
 
@@ -206,6 +242,7 @@ class Plan:
         steering: who moves the shares of what is kept while a model is trained on it, if anybody; then `repeats` only
             says what there is to read, and how often against others of its group.
         conditioning: what stands before records, if anything.
+        weights: how much the loss of each record counts, where that differs.
     """
 
     ids: pa.Array
@@ -224,6 +261,7 @@ class Plan:
     limits: Limits = field(default_factory=Limits)
     steering: Steering | None = None
     conditioning: Conditioning | None = None
+    weights: Weights | None = None
 
     @classmethod
     def everything(cls, pool: Pool, budget: Budget, limits: Limits | None = None) -> Self:
@@ -293,7 +331,7 @@ class Plan:
 
     @property
     def fingerprint(self) -> str:
-        """A function of what is read, how often, when and after what."""
+        """A function of what is read, how often, when, after what, and how much it counts."""
         import hashlib
 
         h = hashlib.sha256()
@@ -307,6 +345,9 @@ class Plan:
             tags = self.conditioning.tags
             index = np.ascontiguousarray(tags.index)
             parts += [self.conditioning.as_dict(), tags.names, hashlib.sha256(index.tobytes()).hexdigest()]
+        if self.weights is not None:
+            first = np.ascontiguousarray(self.weights.first)
+            parts += [{"end": self.weights.end}, hashlib.sha256(first.tobytes()).hexdigest()]
         return digest(parts)
 
     def reading_order(self, run: Run) -> tuple[Ints, npt.NDArray[np.int32]]:
@@ -537,9 +578,24 @@ class Plan:
         """The same plan with something before its records, or with nothing."""
         return replace(self, conditioning=conditioning)
 
-    def require_plain(self, who: str) -> None:
-        """Raise UsageError where something stands before records, which `who` would not read."""
-        if self.conditioning is not None:
+    def weighted(self, weights: Weights | None) -> Self:
+        """The same plan, the losses of its records counted by weights, or all alike."""
+        return replace(self, weights=weights)
+
+    def require_plain(self, who: str, *, prefixes: bool = False, weights: bool = False) -> None:
+        """Raise UsageError where the plan has something that `who` would pass over.
+
+        Args:
+            prefixes: `who` reads what stands before records.
+            weights: `who` counts losses by weights.
+        """
+        if self.weights is not None and not weights:
+            raise UsageError(
+                f"{who} counts all records alike, and this plan weights their losses until epoch {self.weights.end:g}. "
+                f"Prove it by classify with a transformer, train by the `weigh` of tilth.models.train.rising, or leave "
+                f"rank_curriculum out."
+            )
+        if self.conditioning is not None and not prefixes:
             raise UsageError(
                 f"{who} reads no prefixes, and this plan puts {self.conditioning.tags.by} before "
                 f"{int((self.kept & self.conditioning.told).sum()):,} records. Read it as `tilth.Stream` or prove it "
@@ -574,7 +630,7 @@ class Plan:
     def table(self) -> pa.Table:
         """One row per record of the pool: id, source, size, repeats, phase, rank, dropped_by and the cut values.
 
-        Of a steered plan also its group's number, of a conditioned one its tag.
+        Of a steered plan also its group's number, of a conditioned one its tag, of a weighted one its first weight.
         """
         columns: dict[str, Any] = {
             "id": self.ids,
@@ -589,6 +645,8 @@ class Plan:
             columns["group"] = pa.array(self.steering.groups.index)
         if self.conditioning is not None:
             columns["tag"] = self.conditioning.tags.column()
+        if self.weights is not None:
+            columns["weight"] = pa.array(self.weights.first)
         for name, value in self.values.items():
             columns[name] = pa.array(value, from_pandas=True)
         return pa.table(columns)
@@ -609,6 +667,7 @@ class Plan:
             "decisions": [vars(d) | {"policy": dict(d.policy)} for d in self.decisions],
             **({"steering": self.steering.as_dict()} if self.steering is not None else {}),
             **({"conditioning": self.conditioning.as_dict()} if self.conditioning is not None else {}),
+            **({"weights": {"end": self.weights.end}} if self.weights is not None else {}),
         }
 
     def save(self, folder: Path) -> None:
@@ -634,8 +693,8 @@ class Plan:
         decisions = tuple(
             Decision(**{**d, "records": tuple(d["records"]), "amount": tuple(d["amount"])}) for d in header["decisions"]
         )
-        fixed = {"id", "source", "size", "repeats", "phase", "rank", "dropped_by", "group", "tag"}
-        steered, told = header.get("steering"), header.get("conditioning")
+        fixed = {"id", "source", "size", "repeats", "phase", "rank", "dropped_by", "group", "tag", "weight"}
+        steered, told, weights = (header.get(name) for name in ("steering", "conditioning", "weights"))
         return cls(
             ids=table["id"].combine_chunks(),
             sizes=table["size"].to_numpy(),
@@ -653,6 +712,7 @@ class Plan:
             limits=Limits.of(header["limits"]),
             steering=Steering.of(steered, table["group"].to_numpy()) if steered is not None else None,
             conditioning=Conditioning.of(values=table["tag"].combine_chunks(), **told) if told is not None else None,
+            weights=Weights(table["weight"].to_numpy(), weights["end"]) if weights is not None else None,
         )
 
 

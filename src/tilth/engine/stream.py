@@ -173,6 +173,7 @@ class Stream:
                 f"The online policy {plan.steering.policy.get('use')} moves this plan's shares while a model is "
                 f"trained, so its order is not known beforehand. Make the stream `grouped` and read it by `drawn`."
             )
+        plan.require_plain("A stream", prefixes=True)
         if plan.conditioning is not None and pool.kind == "instruction":
             raise UsageError(
                 "A prefix before a dialogue would stand in nobody's turn. Say what is known in a system turn of the "

@@ -80,7 +80,7 @@ def _packed(raw: BinaryIO, compression: Compression) -> Iterator[Any]:
 
 
 def _common(row: Mapping[str, Any]) -> Record:
-    names = ("id", "source", "license", "url", "created", "parents", "made_by", "phase", "copy", "prefix")
+    names = ("id", "source", "license", "url", "created", "parents", "made_by", "phase", "copy", "prefix", "weight")
     kept = {name: row[name] for name in names if row.get(name) is not None}
     return kept | ({"meta": orjson.loads(row["meta"])} if row.get("meta") else {})
 

@@ -1,4 +1,4 @@
-"""Export as Parquet: the records as they are stored, with `phase` and `copy`; `prefix` where a plan has some."""
+"""Export as Parquet: the records as stored, with `phase` and `copy`; `prefix` and `weight` where a plan has some."""
 
 from __future__ import annotations
 

@@ -1,14 +1,16 @@
 """Training weights of ranked pairs: easy ones count fully at first, all alike after `end` epochs.
 
 How easy a passage is for a query is told by a cheap ranker such as BM25. Source: Training Curricula for Open Domain
-Answer Re-Ranking, arXiv 2004.14269. A plan has whole repeats and no weights, so these are for a trainer, whose loss is
-the mean over samples of weight times loss.
+Answer Re-Ranking, arXiv 2004.14269. The policy `rank_curriculum` writes such weights into a plan, and `train.rising` is
+what a trainer counts losses by.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+
+from tilth.core import Weights
 
 __all__ = ["kde", "normalised", "pairwise", "pointwise", "reciprocal", "weight"]
 
@@ -109,9 +111,7 @@ def weight(easiness: npt.ArrayLike, epoch: float, end: float, *, anti: bool = Fa
     d = np.asarray(easiness, np.float64)
     if d.size and not ((d >= 0) & (d <= 1)).all():
         raise ValueError("easiness is in [0, 1]")
-    if anti:
-        d = 1 - d
-    return np.ones_like(d) if epoch >= end else np.asarray(d + (epoch / end) * (1 - d))
+    return Weights(1 - d if anti else d, end).at(epoch)
 
 
 def _grouped(scores: npt.ArrayLike, queries: npt.ArrayLike) -> tuple[Floats, int, Ints]:

@@ -11,14 +11,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from tilth.core import Curve
+from tilth.core import Curve, Weights
 from tilth.models.batches import Windows
 from tilth.models.checkpoint import Checkpoint, Stateful
 from tilth.models.feeds import Batch, Feed, Seen
@@ -32,6 +32,7 @@ __all__ = [
     "descend",
     "generator",
     "record_losses",
+    "rising",
     "threads",
     "train_examples",
     "train_lm",
@@ -242,6 +243,7 @@ def train_examples(
     measure: Callable[[], Floats] | None = None,
     points: int = 4,
     weigh: Callable[[Examples], Tensor] | None = None,
+    over: Literal["weights", "examples"] = "weights",
     watch: Callable[[Examples], None] | None = None,
     save: Checkpoint | None = None,
     opened: Callable[[torch.optim.Optimizer], None] | None = None,
@@ -253,7 +255,9 @@ def train_examples(
         losses_of: the losses (B,) of some examples, and what else `watch` is to see.
         order: which example is read at each place; see `batches.reading_order`.
         measure: losses of the holdout's items, taken at `points` places, the last at the end.
-        weigh: weights (B,) from what was just measured.
+        weigh: weights (B,) from what was just measured; see `rising`.
+        over: what the weighted sum is divided by: the weights' sum, or the number of examples, so that a batch of small
+            weights makes a small step.
         watch: called after each step; what it gathers is saved with the run if it is `Stateful`.
         opened, stepped: see `descend`.
     """
@@ -270,7 +274,7 @@ def train_examples(
         if weigh is None:
             return losses.mean()
         weights = weigh(seen[0])
-        return (losses * weights).sum() / weights.sum().clamp(min=1e-9)
+        return (losses * weights).sum() / (weights.sum().clamp(min=1e-9) if over == "weights" else weights.numel())
 
     def after(step: int) -> None:
         if watch is not None:
@@ -286,6 +290,23 @@ def train_examples(
         model, loss_of, steps, options, after=after, save=save, carried=carried, opened=opened, stepped=stepped
     )
     return Trained(losses, path.tokens, path.curve() if measure is not None and steps else None)
+
+
+def rising(weights: Weights, rows: npt.NDArray[np.int64], batch: int) -> Callable[[Examples], Tensor]:
+    """The `weigh` of `train_examples` that counts losses by a plan's weights, which change from epoch to epoch.
+
+    Say ``over="examples"`` with it: the loss is then the mean of weight times loss, as in arXiv 2004.14269.
+
+    Args:
+        rows: the plan's row of each example; an epoch is as many readings as there are examples.
+        batch: examples of a step, `Options.batch`.
+    """
+
+    def weigh(seen: Examples) -> Tensor:
+        now = weights.at(seen.step * batch // len(rows))[rows[seen.records]]
+        return torch.from_numpy(now).to(seen.losses.device, torch.float32)
+
+    return weigh
 
 
 @torch.no_grad()

@@ -110,8 +110,9 @@ def read_windows(
     What a conditioned plan puts before records is read besides, in chunks; it is not learned and not counted.
 
     Raises:
-        UsageError: when a conditioned plan is packed otherwise.
+        UsageError: when a conditioned plan is packed otherwise, or the plan weights losses.
     """
+    plan.require_plain("A proof on text", prefixes=True)
     rows, offsets, ids = encoded_sample(plan, pool, tokenizer, tokens, run)
     order = reading_order(plan.repeats[rows], run.rng("order"), plan.phase[rows], plan.rank[rows])
     if packing != "chunk":

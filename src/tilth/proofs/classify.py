@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar, Final, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Final, Literal, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,9 @@ class Classify(Proof):
 
     The classifier is softmax regression on hashed n-grams of words (`models/linear.py`), trained by a fixed number of
     passes over the plan's records, each as often as the plan repeats it; a thousand fits are affordable. Or it is a
-    small transformer encoder trained from scratch, with ``model: transformer``. Classes are those of the pool and of
+    small transformer encoder trained from scratch, with ``model: transformer``: it makes its passes over each phase of
+    a plan before the next, where the other reads them as one, and counts losses by the plan's weights, where the other
+    refuses. Classes are those of the pool and of
     the holdout, so a class that a plan dropped costs it the nats it should. Records without a label teach nothing.
     Cost: 0.2 s a trial of 10,000 sentences; the transformer half a minute a pass over them. Trap: neither knows a
     meaning that the plan does not teach, so what helps them may not help a pretrained model; and after many passes
@@ -52,6 +54,7 @@ class Classify(Proof):
     True
     """
 
+    version: ClassVar[int] = 2
     unit: ClassVar[str] = "nats per item"
     kinds: ClassVar[tuple[Kind, ...]] = ("labeled",)
 
@@ -90,13 +93,17 @@ class Classify(Proof):
         if None in held:
             raise BadInput(f"classify needs a label for each holdout item; item {held.index(None)} has none.")
         names = tuple(sorted({v for v in pool.column("label").to_pylist() if v is not None} | set(held)))
-        plan.require_plain("classify")
-        table = pool.take(_sampled(plan, self.records, run), ["text", "label"])
-        table = table.filter(pc.is_valid(table.column("label")))
+        plan.require_plain(f"classify with a {self.model} model", weights=self.model == "transformer")
+        rows = _sampled(plan, self.records, run)
+        table = pool.take(rows, ["text", "label"])
+        known = pc.is_valid(table.column("label"))
+        table, rows = table.filter(known), rows[known.to_numpy()]
         if not len(table):
             raise BadInput("classify has nothing to train on: no record of the plan has a label.")
         labels, _ = encode_labels(table.column("label").to_pylist(), names)
-        fitted = self._linear if self.model == "linear" else partial(self._transformer, pool)
+        fitted = self._linear
+        if self.model == "transformer":
+            fitted = partial(self._transformer, pool, plan, rows)
         return fitted(table.column("text"), labels, len(names), goal.holdout.column("text"), run), names
 
     def _linear(self, texts: Texts, labels: Ints, classes: int, held: Texts, run: Run) -> Floats:
@@ -104,17 +111,35 @@ class Classify(Proof):
         after = epochs(rows, labels, classes, self.passes, run.rng("order"), l2=self.l2, rate=self.rate)
         return [*after][-1].log_probabilities(Rows.of(held, self.ngrams, self.buckets))
 
-    def _transformer(self, pool: Pool, texts: Texts, labels: Ints, classes: int, held: Texts, run: Run) -> Floats:
+    def _transformer(
+        self,
+        pool: Pool,
+        plan: Plan,
+        rows: Ints,
+        texts: Texts,
+        labels: Ints,
+        classes: int,
+        held: Texts,
+        run: Run,
+    ) -> Floats:
         require_torch("classify with a transformer")
         from tilth.models.checkpoint import Checkpoint
         from tilth.models.optim import Options
-        from tilth.models.train import generator, threads
+        from tilth.models.train import generator, rising, threads
         from tilth.models.transformer import Classifier, Config, build
         from tilth.models.tune import classify, train_classifier
 
         tokenizer = tokenizer_for(pool, self.vocab)
         read, asked = (tokenizer.encode_batch(pc.fill_null(some, "").to_pylist()) for some in (texts, held))
-        order = np.concatenate([run.rng("order", i).permutation(len(labels)) for i in range(self.passes)])
+        order = np.concatenate([
+            mine[run.rng("order", *place, i).permutation(mine.size)]
+            for place, mine in _phases(plan.phase[rows])
+            for i in range(self.passes)
+        ])  # fmt: skip
+        weights = plan.weights
+        hooks: dict[str, Any] = {}
+        if weights is not None:
+            hooks = {"weigh": rising(weights, rows, self.batch), "over": "examples"}
         config = Config.of_depth(self.depth, tokenizer.vocab_size, self.context, causal=False)
         options = Options(rate=config.rate, batch=self.batch)
         with threads(1):
@@ -122,8 +147,16 @@ class Classify(Proof):
             save = None
             if run.scratch is not None:
                 save = Checkpoint(run.scratch).keyed(model, options, *read, labels, order)
-            train_classifier(model, read, labels, order, options, save=save)
+                if weights is not None:
+                    save = save.keyed(weights.first[rows], weights.end)
+            train_classifier(model, read, labels, order, options, save=save, **hooks)
             return np.log(np.maximum(classify(model.eval(), asked), LEAST))
+
+
+def _phases(phase: npt.NDArray[np.int16]) -> list[tuple[tuple[int, ...], Ints]]:
+    """Where the records of each phase are, in turn, and what the phase's order is drawn at beside the pass."""
+    numbers = np.unique(phase)
+    return [((int(p),) if i else (), np.flatnonzero(phase == p)) for i, p in enumerate(numbers)]
 
 
 def _sampled(plan: Plan, records: int, run: Run) -> Ints:

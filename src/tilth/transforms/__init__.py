@@ -1,0 +1,1 @@
+"""Write: new records from records."""

@@ -1,0 +1,1 @@
+"""Records made of other records."""
