@@ -87,7 +87,9 @@ class Anchor:
 
     @torch.no_grad()
     def __call__(self, moved: torch.optim.Optimizer) -> None:
-        """Pull, after a step of this optimizer."""
+        """Pull, after a step of this optimizer; at strength 0 nothing moves, to the bit."""
+        if self.strength == 0:
+            return
         for group in moved.param_groups:
             for p in group["params"]:
                 if p in self._held:
