@@ -117,6 +117,11 @@ def test_a_pull_is_the_implicit_step_of_its_penalty() -> None:
         assert x == pytest.approx(1 - 0.1 * 2 * 2.0 * f * x), (
             "theta' = theta - rate * gradient of the penalty at theta'"
         )
+    origin = Anchor(model, {"weight": torch.ones(1, 2)}, 2.0, to={"weight": torch.zeros(1, 2)})
+    there = model.weight.detach().clone()
+    assert origin.penalty() == pytest.approx(2 * float(there.square().sum()))
+    origin(torch.optim.SGD(model.parameters(), lr=0.1))
+    assert model.weight.detach() == pytest.approx((there / 1.4).numpy()), "pulled to the origin, it is a weight decay"
     with pytest.raises(ValueError, match="negative"):
         Anchor(model, {"weight": torch.ones(1, 2)}, -1.0)
     with pytest.raises(ValueError, match="no weights 'bias'"):
@@ -151,7 +156,7 @@ def test_strength_to_infinity_freezes_and_zero_changes_nothing() -> None:
         assert close != name.startswith("head"), "all but the head is frozen, and the head is not"
     learn(free, 1, stepped=l2(free, 0.0))
     learn(plain, 1)
-    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(free.parameters(), plain.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(free.parameters(), plain.parameters(), strict=True))
 
 
 def test_ewc_sums_over_tasks_and_spares_what_did_not_matter() -> None:
@@ -295,6 +300,28 @@ def test_measures_of_a_matrix_known_by_hand() -> None:
     for wrong in (np.ones((2, 3)), np.full((2, 2), np.nan), np.zeros((0, 0))):
         with pytest.raises(ValueError, match="marks must be"):
             Tasks(wrong)
+
+
+def test_measures_where_phases_are_not_tasks() -> None:
+    """Three phases: the first teaches two tasks, the second none, the third one; the last task is taught by none."""
+    marks = np.array([[0.8, 0.6, 0.1, 0.3], [0.9, 0.3, 0.2, 0.3], [0.5, 0.4, 0.9, 0.4]])
+    tasks = Tasks(marks, np.full(4, 0.25), learned=[0, 0, 2, 3])
+    assert tasks.lost == pytest.approx([0.4, 0.2])
+    assert tasks.report() == pytest.approx(
+        {
+            "average": 0.55,
+            "forgetting": 0.3,
+            "backward transfer": (-0.3 - 0.2) / 2,
+            "forward transfer": ((0.2 - 0.25) + (0.4 - 0.25)) / 2,
+        }
+    )
+    mixed = Tasks(marks[:1], np.full(4, 0.25), learned=[0, 0, 0, 0])
+    assert mixed.report()["forgetting"] == mixed.backward == mixed.forward == 0
+    square = marks[:, :3]
+    assert Tasks(square, np.zeros(3), [0, 1, 2]).report() == Tasks(square, np.zeros(3)).report()
+    for wrong in ([0, 0, 2, 4], [-1, 0, 0, 0], [0, 0, 0]):
+        with pytest.raises(ValueError, match=r"marks must be|is learned in one"):
+            Tasks(marks, learned=wrong)
 
 
 def test_a_gap_is_measured_from_the_first_score() -> None:

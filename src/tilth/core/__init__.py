@@ -7,7 +7,7 @@ from tilth.core.plan import Conditioning, Decision, Groups, Plan, Steering, Weig
 from tilth.core.policy import Influence, OnlinePolicy, Policy
 from tilth.core.pool import Fragment, Pool, TablePool
 from tilth.core.probe import Probe, World
-from tilth.core.proof import Curve, CurveProof, Losses, MixtureProof, Proof, mixture_losses
+from tilth.core.proof import Curve, CurveProof, Losses, MixtureProof, PhaseProof, Phases, Proof, mixture_losses
 from tilth.core.records import KINDS, Kind, Record
 from tilth.core.run import Run
 from tilth.core.signal import Columns, PureSignal, Signal, Training
@@ -31,6 +31,8 @@ __all__ = [
     "Method",
     "MixtureProof",
     "OnlinePolicy",
+    "PhaseProof",
+    "Phases",
     "Plan",
     "Policy",
     "Pool",

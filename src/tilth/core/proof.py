@@ -21,7 +21,7 @@ from tilth.core.pool import Pool
 from tilth.core.records import KINDS, Kind
 from tilth.core.run import Run
 
-__all__ = ["Curve", "CurveProof", "Losses", "MixtureProof", "Proof", "mixture_losses"]
+__all__ = ["Curve", "CurveProof", "Losses", "MixtureProof", "PhaseProof", "Phases", "Proof", "mixture_losses"]
 
 Losses = npt.NDArray[np.float64]
 """One loss per holdout item, lower is better; bits per byte unless the proof says otherwise."""
@@ -109,6 +109,44 @@ class CurveProof(Proof):
     def trial(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Losses:
         """The last row of `curve`."""
         return np.asarray(self.curve(plan, pool, goal, run).losses[-1])
+
+
+@dataclass(frozen=True)
+class Phases:
+    """What one trial of the continual protocol measured: before the plan's first phase, and after each.
+
+    Attributes:
+        phases: the plan's phases, in order; as many rows as `marks` has.
+        tasks: names, in the order in which they are learned.
+        learned: (tasks,) the row after the phase that teaches each; as many as there are rows where no phase does.
+        marks: (phases, tasks) mean score of each task's items; larger is better.
+        before: (tasks,) the same of the untrained model.
+        losses: (phases + 1, holdout items), the untrained model's first; the last row is the trial's result.
+        score: what a mark is, in words.
+        measures: name -> what the matrix comes to (average, forgetting, transfer).
+    """
+
+    phases: tuple[int, ...]
+    tasks: tuple[str, ...]
+    learned: tuple[int, ...]
+    marks: npt.NDArray[np.float64]
+    before: npt.NDArray[np.float64]
+    losses: Losses
+    score: str
+    measures: Mapping[str, float]
+
+
+class PhaseProof(Proof):
+    """A proof that trains phase by phase and takes every task's marks after each."""
+
+    @abstractmethod
+    def phases(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Phases:
+        """The trial, with its marks after every phase; the last row of its losses is the trial's result."""
+
+    @final
+    def trial(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Losses:
+        """The losses after the last phase."""
+        return np.asarray(self.phases(plan, pool, goal, run).losses[-1])
 
 
 class MixtureProof(Proof):

@@ -18,10 +18,12 @@ from tilth.core.errors import BadRecipe, EmptyPlan, PoolError, TilthError
 from tilth.core.goal import Goal
 from tilth.core.method import digest
 from tilth.core.plan import Groups, Plan
-from tilth.core.pool import Pool
-from tilth.core.proof import Curve, CurveProof, Losses, Proof
+from tilth.core.pool import Pool, column_digest
+from tilth.core.proof import Curve, CurveProof, Losses, PhaseProof, Phases, Proof
+from tilth.core.records import FIELDS
 from tilth.core.run import Run
 from tilth.engine.evidence.gathered import Evidence, gather
+from tilth.engine.evidence.tasks import TaskTable
 from tilth.engine.local import Workers, write_atomic
 from tilth.engine.statistics import Comparison, benjamini_hochberg, compare, detectable, spearman
 
@@ -48,6 +50,7 @@ class Verdict:
         missing: baselines that could not be run, with the reason.
         evidence: signal to noise, agreement of scales, and tokens to reach each baseline where the proof has curves.
         signed: whether a loss can be negative, so that no share of it is told.
+        tasks: candidate -> marks on every task after each phase; only from a `PhaseProof`.
     """
 
     proof: Mapping[str, Any]
@@ -62,6 +65,7 @@ class Verdict:
     missing: Mapping[str, str]
     evidence: Evidence = field(default_factory=Evidence)
     signed: bool = False
+    tasks: Mapping[str, TaskTable] = field(default_factory=dict)
 
     def loss(self, name: str) -> float:
         """A candidate's loss, averaged over seeds and, by weight, over items."""
@@ -105,6 +109,7 @@ class Verdict:
             f"rank agreement with the same proof at half the scale: {stable}",
             *self.evidence.lines(),
             *(f"to reach the final loss of {name}: {told}" for name, told in self.evidence.reach.items()),
+            *(f"tasks, {name}: {table}" for name, table in self.tasks.items()),
             *(f"not run: {name} ({why})" for name, why in self.missing.items()),
         ]
 
@@ -140,16 +145,18 @@ class Verdict:
             "trust": self.trust(),
             "missing": dict(self.missing),
             **self.evidence.as_dict(),
+            **({"tasks": {name: table.as_dict() for name, table in self.tasks.items()}} if self.tasks else {}),
             "items": {name: losses.mean(0).tolist() for name, losses in self.losses.items()},
         }
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one trial gave: its losses and, from a proof that measures on the way, its curve."""
+    """What one trial gave: its losses and, from a proof that measures on the way, its curve or its phases' marks."""
 
     losses: Losses
     curve: Curve | None = None
+    phases: Phases | None = None
 
 
 @dataclass(frozen=True)
@@ -195,7 +202,7 @@ class Trials:
             if not (folder / "plan.json").exists():
                 plan.save(folder)
         known = [halvings, self.goal.fingerprint, self.run.seed, self.seeds, self.run.device]
-        made = digest(["outcome", method.fingerprint(), *known])
+        made = digest(["outcome", method.fingerprint(), *known, *self._columns()])
         trials = {
             (name, seed): _Trial(digest([made, plan.fingerprint, seed]), name, plan.fingerprint, seed, halvings)
             for name, plan in plans.items()
@@ -217,6 +224,13 @@ class Trials:
             self._note(trial, found[trial.key])
         names = [name for name in plans if not failed or name not in failed]
         return {name: [found[trials[name, seed].key] for seed in range(self.seeds)] for name in names}
+
+    def _columns(self) -> list[str]:
+        """Digests of what the proof reads beside the records' own fields, which the pools' fingerprints hold."""
+        own = {"id", "text", "source", *FIELDS[self.pool.kind], *FIELDS[self.goal.holdout.kind]}
+        further = [name for name in self.proof.needs if name not in own]
+        pools = (self.pool, self.goal.holdout)
+        return [column_digest(p.column(n)) for n in further for p in pools if n in p.column_names()]
 
     def _note(self, trial: _Trial, found: object) -> None:
         """Write down how an online policy moved the shares in a trial, beside the others' logs."""
@@ -314,6 +328,7 @@ def prove(
             losses, small, curves_of(outcomes), w, goal.holdout, {name: (PLAN, name) for name in baselines}
         ),
         signed=proof.signed,
+        tasks={n: TaskTable.of(told) for n in everyone if (told := [o.phases for o in outcomes[n] if o.phases])},
     )
 
 
@@ -344,13 +359,15 @@ def _trial(proof: Proof, folder: Path, pool: Pool, goal: Goal, run: Run, seeds: 
     _filled(trial.name, plan, piece, pieces)
     here = run.at("trial", trial.seed)
     curve = proof.curve(piece, pool, goal, here) if isinstance(proof, CurveProof) else None
-    losses = curve.losses[-1] if curve else proof.trial(piece, pool, goal, here)
+    phases = proof.phases(piece, pool, goal, here) if isinstance(proof, PhaseProof) else None
+    whole = curve or phases
+    losses = whole.losses[-1] if whole else proof.trial(piece, pool, goal, here)
     if losses.shape != (goal.holdout.count,) or not np.isfinite(losses).all():
         raise ValueError(
             f"{proof.name()} returned losses of shape {losses.shape} with "
             f"{int((~np.isfinite(losses)).sum())} not finite for {goal.holdout.count} items ({trial.name})."
         )
-    return Outcome(losses, curve)
+    return Outcome(losses, curve, phases)
 
 
 def _filled(name: str, plan: Plan, piece: Plan, pieces: int) -> None:

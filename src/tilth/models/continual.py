@@ -66,20 +66,30 @@ class Anchor:
 
     Args:
         importance: name -> of each weight, >= 0; weights that it does not name are free. See `l2` and `ewc`.
+        to: name -> where each weight is pulled to; to where it is now when None.
     """
 
-    def __init__(self, model: nn.Module, importance: Mapping[str, Tensor], strength: float) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        importance: Mapping[str, Tensor],
+        strength: float,
+        to: Mapping[str, Tensor] | None = None,
+    ) -> None:
         if strength < 0 or any(bool((f < 0).any()) for f in importance.values()):
             raise ValueError("a pull of negative strength or importance would push weights away from where they were")
         held = dict(model.named_parameters())
         if unknown := importance.keys() - held.keys():
             raise ValueError(f"the model has no weights {min(unknown)!r}; importance must come from the same model")
         self.strength = strength
-        self._held = {held[name]: (held[name].detach().clone(), f) for name, f in importance.items()}
+        there = {name: p.detach().clone() for name, p in held.items()} if to is None else to
+        self._held = {held[name]: (there[name], f) for name, f in importance.items()}
 
     @torch.no_grad()
     def __call__(self, moved: torch.optim.Optimizer) -> None:
-        """Pull, after a step of this optimizer."""
+        """Pull, after a step of this optimizer; at strength 0 nothing moves, to the bit."""
+        if self.strength == 0:
+            return
         for group in moved.param_groups:
             for p in group["params"]:
                 if p in self._held:
@@ -244,11 +254,13 @@ class SwappedTeacher:
 
 @dataclass(frozen=True)
 class Tasks:
-    """Marks of a model on every task after each of them was learned.
+    """Marks of a model on every task after each phase of its training, a task a phase unless `learned` says otherwise.
 
     Attributes:
-        marks: (tasks, tasks); row i, column j is the accuracy on task j after task i. Tasks are in the order learned.
+        marks: (phases, tasks); row i, column j is the accuracy on task j after phase i.
         before: (tasks,) the accuracy on each before any was learned; without it there is no `forward`.
+        learned: (tasks,) the phase that teaches each, several in one where they are mixed; the number of phases for a
+            task that none teaches. When None, phase j teaches task j, and there are as many phases as tasks.
 
     Raises:
         ValueError: when the shapes are not these, or something is not a number.
@@ -256,14 +268,28 @@ class Tasks:
 
     marks: Floats
     before: Floats | None = None
+    learned: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
-        count = len(self.marks)
-        fits = count > 0 and self.marks.shape == (count, count) and np.isfinite(self.marks).all()
+        fits = self.marks.ndim == 2 and self.marks.size > 0 and bool(np.isfinite(self.marks).all())
+        phases, count = self.marks.shape if fits else (0, 0)
+        fits = fits and (phases == count if self.learned is None else len(self.learned) == count)
         if not fits or (self.before is not None and self.before.shape != (count,)):
             raise ValueError(
-                "marks must be numbers, a row per task learned and a column per task, and `before` one row"
+                "marks must be numbers, a row per task learned (or per phase, with `learned`) and a column per task, "
+                "and `before` one row"
             )
+        if (self._learned < 0).any() or (self._learned > phases).any():
+            raise ValueError(f"a task is learned in one of the {phases} phases, or in none of them ({phases})")
+
+    @property
+    def _learned(self) -> Ints:
+        return np.arange(len(self.marks)) if self.learned is None else np.asarray(self.learned, np.int64)
+
+    @property
+    def _earlier(self) -> Ints:
+        """The tasks learned before the last phase: what can be forgotten."""
+        return np.flatnonzero(self._learned < len(self.marks) - 1)
 
     @property
     def average(self) -> float:
@@ -272,30 +298,31 @@ class Tasks:
 
     @property
     def lost(self) -> Floats:
-        """(tasks - 1,) what each task but the last lost at the end against its best since it was learned."""
-        best = [self.marks[j:-1, j].max() for j in range(len(self.marks) - 1)]
-        return np.asarray(best - self.marks[-1, :-1])
+        """What each task learned before the last phase lost at the end against its best since it was learned."""
+        best = [self.marks[self._learned[j] : -1, j].max() for j in self._earlier]
+        return np.asarray(best - self.marks[-1, self._earlier])
 
     @property
     def forgetting(self) -> float:
-        """Mean of `lost`; 0 of a single task."""
-        return float(self.lost.mean()) if len(self.marks) > 1 else 0.0
+        """Mean of `lost`; 0 where there is nothing to forget."""
+        return float(self.lost.mean()) if self._earlier.size else 0.0
 
     @property
     def backward(self) -> float:
-        """Backward transfer: mean over all tasks but the last of accuracy at the end less that just after learning."""
-        if len(self.marks) == 1:
-            return 0.0
-        return float((self.marks[-1, :-1] - np.diag(self.marks)[:-1]).mean())
+        """Backward transfer: mean, over tasks learned before the last phase, of the end less just after learning."""
+        j = self._earlier
+        return float((self.marks[-1, j] - self.marks[self._learned[j], j]).mean()) if j.size else 0.0
 
     @property
     def forward(self) -> float | None:
-        """Forward transfer: mean over all tasks but the first of accuracy just before learning less that at first."""
+        """Forward transfer: mean, over tasks not learned in the first phase, of just before learning less at first.
+
+        For a task that no phase teaches that is the end less at first.
+        """
         if self.before is None:
             return None
-        if len(self.marks) == 1:
-            return 0.0
-        return float((np.diag(self.marks, 1) - self.before[1:]).mean())
+        j = np.flatnonzero(self._learned > 0)
+        return float((self.marks[self._learned[j] - 1, j] - self.before[j]).mean()) if j.size else 0.0
 
     def report(self) -> dict[str, float]:
         """All measures by name, those that are defined."""

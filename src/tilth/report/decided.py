@@ -55,6 +55,7 @@ def verdict(build: Build) -> Markup:
              "shows no difference. The plan's own worst is a control: the plan should beat it."),
         _candidates(found),
         _curves(found),
+        _tasks(found),
         el("h3", "What to know before believing it"),
         el("ul", [el("li", line) for line in found.trust()]),
     )  # fmt: skip
@@ -97,6 +98,18 @@ def _curves(found: Verdict) -> list[Markup] | None:
         charts.lines("Loss over tokens read", curves, "tokens read", found.unit, PLAN, found.best),
         table(["baseline", "the plan reaches its final loss with"], rows, "Tokens to reach, with 95 % intervals"),
     ]
+
+
+def _tasks(found: Verdict) -> list[Markup] | None:
+    """The plan's marks on every task after each of its phases, from a proof of the continual protocol."""
+    if PLAN not in found.tasks:
+        return None
+    told = found.tasks[PLAN]
+    steps = ["nothing", *(f"phase {number}" for number in told.phases)]
+    marks = [told.before, *told.marks]
+    rows = [[step, *(f"{mark:.4f}" for mark in row)] for step, row in zip(steps, marks, strict=True)]
+    heads = ["after", *(shown(name, NAME) for name in told.tasks)]
+    return [el("h3", "Tasks, phase by phase"), table(heads, rows, f"The plan's marks ({told.score})")]
 
 
 def _p(p: float) -> str:
