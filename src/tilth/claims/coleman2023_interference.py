@@ -48,11 +48,11 @@ class Scale:
     """
 
     facts: int = 12
-    records: int = 40_000
+    records: int = 30_000
     items: int = 150
     depth: int = 2
     context: int = 128
-    steps: int = 1200
+    steps: int = 900
     batch: int = 32
     rate: float = 2e-3
 
@@ -122,8 +122,11 @@ def marks(
         **found,
         "far: right": _share(right[far]),
         "far: right, padded instead": _share(kept[far]),
+        "told last, never updated: right": _share(right[~once & ~updated]),
+        "told last, updated: right": _share(right[~once & updated]),
         "never updated: right": _share(right[once & ~updated]),
         "updated: right": _share(right[once & updated]),
+        "never updated: right, padded instead": _share(kept[once & ~updated]),
         "updated: right, padded instead": _share(kept[once & updated]),
         "updated: wrong answers that are stale": _share(said[wrong] == "stale"),
         "updated: stale if guessed": float(guess[wrong].mean()) if wrong.any() else float("nan"),

@@ -24,7 +24,7 @@ from tilth.claims import _lab as lab
 from tilth.core import Pool, Run
 from tilth.models.batches import reading_order, windows_of_documents
 from tilth.models.feeds import Batch, Feed, Fixed, Replaced, Seen
-from tilth.models.optim import Options, precision_of
+from tilth.models.optim import Options
 from tilth.models.train import threads, train_lm
 from tilth.models.transformer import Decoder
 from tilth.probes._biography import ATTRIBUTES
@@ -108,7 +108,7 @@ def measured(arm: str, run: Run, scale: Scale) -> dict[str, float]:
     told = shuffled(texts, scale.copies, run.rng("shuffled")) if arm == SHUFFLED else texts
     with threads(1):
         model = lab.decoder(scale.depth, len(vocab), scale.context, run)
-        options = Options(rate=scale.rate, batch=scale.batch, precision=precision_of("auto"))
+        options = Options(rate=scale.rate, batch=scale.batch)
         said = [ask + say for ask, say in zip(asks, says, strict=True)]
         train_lm(model, reading(arm, vocab, told, said, scale, run), options)
         given = lab.answers(model, vocab, others, 8)

@@ -49,8 +49,8 @@ class Interference(Probe):
 
     People move to places, take things and give them away; each fact says of one person where they are, or of one thing
     who has it, and overrides what was said of that before. A record is a stream so far and one question. Target and
-    holdout ask after each fact of their streams, of someone or something told of, all alike; the pool asks at the end
-    of streams of all lengths about everything told of, a record each. ``more["padded"]`` is the holdout with each
+    holdout ask after each fact of their streams, about old facts as often as about new ones; the pool asks at the end of
+    streams of all lengths about everything told of, a record each. ``more["padded"]`` is the holdout with each
     sentence after the fact that answers replaced by one of as many words that tells nothing: answers and distances in
     words stay, the later facts are gone. So it parts what later facts do from what distance does. A share `padded` of
     the pool's streams is padded after a random sentence, so that such streams are nothing new.
@@ -92,7 +92,7 @@ class Interference(Probe):
                 stream = self._stream(rng)
                 for _ in range(self.facts):
                     stream.happen()
-                    subject = stream.one(sorted(stream.told))
+                    subject = stream.spread()
                     parts[name].append(stream.task(subject, number))
                     if name == "holdout":
                         blank.append(stream.cut(stream.told[subject][-1].sentence, fill).task(subject, number))
@@ -183,6 +183,15 @@ class _Stream:
         self.sentences.append(said)
         self.facts += 1
 
+    def spread(self) -> str:
+        """Someone or something that was told of, drawn so that old facts are about as often asked for as new ones.
+
+        Of the facts that hold, it is the one before a sentence drawn at random, or the oldest.
+        """
+        place = int(self.rng.integers(len(self.sentences)))
+        holding = sorted((facts[-1].sentence, subject) for subject, facts in self.told.items())
+        return max((found for found in holding if found[0] <= place), default=holding[0])[1]
+
     def cut(self, last: int, rng: np.random.Generator) -> _Stream:
         """The stream with all sentences after one of them replaced by as many words that tell nothing."""
         told = {subject: kept for subject, facts in self.told.items()
@@ -222,4 +231,4 @@ class _Stream:
 def _filling(words: int, rng: np.random.Generator) -> str:
     """A sentence of 4 to 6 words that tells nothing of anybody."""
     used = (0, 2, 3, 4) if words == 4 else range(words)
-    return " ".join(str(rng.choice(FILLING[i])) for i in used) + "."
+    return " ".join(FILLING[i][int(rng.integers(len(FILLING[i])))] for i in used) + "."
