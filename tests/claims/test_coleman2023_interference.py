@@ -62,21 +62,26 @@ def test_marks_of_known_readers() -> None:
     truth = holdout.column("truth").to_pylist()
     right = [f" {t['answer']}" for t in truth]
     oracle = claim.marks(holdout, padded, right, right, [""] * len(right))
-    assert all(v == 1.0 for k, v in oracle.items() if "right" in k and "dealt" not in k)
-    assert oracle["all: stale"] == oracle["dealt: right"] == 0.0
+    assert all(v == 1.0 for k, v in oracle.items() if k.endswith(": right") and "other" not in k)
+    assert oracle["other streams: right"] == 0.0
     assert np.isnan(oracle["updated: stale if guessed"])
     first = [t["stale"][0] if t["stale"] else t["answer"] for t in truth]  # never takes an update
     stuck = claim.marks(holdout, padded, first, right, right)
-    assert stuck["updated: right"] == 0.0
-    assert stuck["never updated: right"] == stuck["updated: wrong answers that are stale"] == 1.0
+    assert stuck["told last, updated: right"] == stuck["told earlier, updated: right"] == 0.0
+    assert stuck["told earlier, never updated: right"] == stuck["updated: wrong answers that are stale"] == 1.0
     share = np.mean([len(t["stale"]) / t["wrong"] for t in truth if t["stale"]])
     assert stuck["updated: stale if guessed"] == pytest.approx(share)
     assert 0.2 < share < 0.6
     forgetful = ["" if t["later"] >= claim.FAR else t["answer"] for t in truth]
     lost = claim.marks(holdout, padded, forgetful, right, right)
-    assert (lost["far: right"], lost["far: right, padded instead"]) == (0.0, 1.0)
-    assert (lost["right, 3 to 5 later facts"], lost["right, 6 to 8 later facts"]) == (1.0, 0.0)
-    later = np.array([t["later"] for t in truth])
+    assert (lost["6 to 11 later: right"], lost["6 to 11 later, padded instead: right"]) == (0.0, 1.0)
+    assert (lost["3 to 5 later: right"], lost["6 to 8 later: right"]) == (1.0, 0.0)
+    many = [t for t in truth if t["facts"] >= claim.MANY]
+    guesses = [1 / (1 + t["wrong"]) for t in many if t["later"] == 0]
+    assert lost["0 later: right if guessed"] == pytest.approx(np.mean(guesses))
+    assert lost["0 later: right if guessed"] == lost["0 later, padded instead: right if guessed"] < 0.3
+    assert lost["9 to 11 later, padded instead: right if guessed"] > 0.3, "few facts are left to guess among"
+    later = np.array([t["later"] for t in many])
     counted = {name: int(((later >= a) & (later <= b)).sum()) for name, (a, b) in claim.BANDS.items()}
     assert sum(counted.values()) == later.size
     assert min(counted.values()) > 0
@@ -91,9 +96,10 @@ def test_a_small_model_is_measured() -> None:
 def test_statements_hold_where_they_should() -> None:
     def holds(near: float, far: float, blank: float, stale: float, dealt: float) -> list[str]:
         found = [
-            {"right, 0 later facts": near, "far: right": far + i / 1e3, "far: right, padded instead": blank + i / 2e3,
+            {"0 later: right": near, "6 to 11 later: right": far + i / 1e3,
+             "6 to 11 later, padded instead: right": blank + i / 2e3,
              "updated: wrong answers that are stale": stale + i / 1e3, "updated: stale if guessed": 0.3,
-             "dealt: right": dealt}
+             "other streams: right": dealt}
             for i in range(3)
         ]  # fmt: skip
         return [row["holds"] for row in claim.statements(found)[:5]]

@@ -17,10 +17,10 @@ import torch
 
 from tilth.claims import _lab as lab
 from tilth.claims import saito2024_unlabelled_qa as claim
-from tilth.models.batches import Windows
+from tilth.models.checkpoint import content
 from tilth.probes.biographies import Biographies
 
-TOY = claim.Scale(people=6, tokens=3000, depth=1, batch=4, copies=2)
+TOY = claim.Scale(earlier=4, before=1000, people=6, tokens=3000, depth=1, copies=2)
 
 
 def world(people: int = 40) -> Any:
@@ -42,6 +42,23 @@ def test_a_fact_stands_in_the_sentence_that_is_counted() -> None:
     assert len(seen) >= 34, "every kind of fact is told at every place"
 
 
+def test_a_person_is_one_word_in_texts_and_questions() -> None:
+    built = world()
+    truth = built.pool.column("truth").to_pylist()
+    told = claim.biographies(built.pool)
+    words = {row["person"]: f" {row['name'].replace(' ', '_')}" for row in truth}
+    assert len(set(words.values())) == len(truth)
+    for half in ("qa_train", "qa_test"):
+        asks, _ = claim.questions(built.more[half], truth)
+        for ask, person in zip(asks, built.more[half].column("truth.person").to_pylist(), strict=True):
+            assert [word for word in words.values() if word in ask] == [words[person]]
+    vocab = lab.Vocab.of(told, lab.WORDS)
+    for text, row in zip(told, truth, strict=True):
+        assert text.count(words[row["person"]]) == 1
+        assert words[row["person"]] in vocab.ids
+        assert text[1:][row["at_employer"] :].startswith(row["employer"]), "places stay"
+
+
 def test_shuffled_texts_have_the_same_sentences() -> None:
     texts = [f" {text}" for text in world().pool.column("text").to_pylist()]
     made = claim.shuffled(texts, 3, np.random.default_rng(0))
@@ -53,13 +70,14 @@ def test_shuffled_texts_have_the_same_sentences() -> None:
 
 def read(arm: str, scale: claim.Scale = TOY) -> tuple[Any, list[str], list[str], list[Any], lab.Vocab]:
     built = world(scale.people)
-    told = [f" {text}" for text in built.pool.column("text").to_pylist()]
-    asks, says = lab.asked(built.more["qa_train"])
-    said = [f" {a} {b}" for a, b in zip(asks, says, strict=True)]
+    told = claim.biographies(built.pool)
+    asks, says = claim.questions(built.more["qa_train"], built.pool.column("truth").to_pylist())
+    said = [a + b for a, b in zip(asks, says, strict=True)]
+    each = scale.copies
     if arm == claim.SHUFFLED:
-        told = claim.shuffled(told, scale.copies, np.random.default_rng(0))
+        told, each = claim.shuffled(told, scale.copies, np.random.default_rng(0)), 1
     vocab = lab.Vocab.of([*told, *said], lab.WORDS)
-    feed = claim.reading(arm, vocab, told, said, scale, Run())
+    feed = claim.reading(arm, vocab, told, said, each, scale.tokens, scale, Run())
     return feed, told, said, [feed.batch(step) for step in range(feed.steps)], vocab
 
 
@@ -107,31 +125,39 @@ def test_noise_is_in_what_is_read_of_biographies_alone(arm: str) -> None:
 
 
 def test_every_arm_is_measured() -> None:
-    found = {arm: claim.measured(arm, Run(), TOY) for arm in claim.ARMS}
+    found = claim.measured(Run(), TOY)
+    assert tuple(found) == tuple(claim.ARMS)
     assert all(0 <= value <= 1 for some in found.values() for value in some.values())
     assert len(claim.statements([found] * 3)) == 7 + len(claim.ARMS) * len(found[claim.PLAIN])
 
 
-def test_late_facts_are_found_where_they_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader that knows the first sentence alone gets the first sentence alone."""
-    built = Biographies(rewrites=1, full_name=False).build(TOY.people, Run())
+def test_every_arm_starts_from_the_same_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a reader that knows first sentences alone gets those right alone."""
+    truth = Biographies(rewrites=1, full_name=False).build(TOY.people, Run())
     first = {}
-    for row in built.pool.column("truth").to_pylist():
+    for row in truth.pool.column("truth").to_pylist():
         attribute = min(claim.ATTRIBUTES, key=lambda a: row[f"at_{a}"])
         first[row["person"], attribute] = f" {row[attribute]}"
-    asked = built.more["qa_test"].column("truth").to_pylist()
+    asked = truth.more["qa_test"].column("truth").to_pylist()
+    right = [first.get((t["person"], t["attribute"]), "") for t in asked]
+    others, _ = claim.questions(truth.more["qa_test"], truth.pool.column("truth").to_pylist())
+    seen: list[str] = []
+
+    def train(model: Any, feed: Any, options: Any) -> None:
+        seen.append(content([model]))
+        with torch.no_grad():
+            model.embedding.weight.add_(0.1)
 
     def answers(model: object, vocab: object, prompts: list[str], longest: int) -> list[str]:
-        if prompts[0].endswith("?") and len(prompts) == len(asked) and first:
-            given = [first.get((t["person"], t["attribute"]), "") for t in asked]
-            first.clear()
-            return given
-        return [""] * len(prompts)
+        return right if prompts == others else [""] * len(prompts)
 
     monkeypatch.setattr(lab, "answers", answers)
-    monkeypatch.setattr(claim, "train_lm", lambda *args: None)
-    found = claim.measured(claim.PLAIN, Run(), TOY)
-    assert (found["first sentence"], found["later sentences"], found["all"]) == (1.0, 0.0, pytest.approx(1 / 6))
+    monkeypatch.setattr(claim, "train_lm", train)
+    for found in claim.measured(Run(), TOY).values():
+        assert (found["first sentence"], found["later sentences"]) == (1.0, 0.0)
+        assert (found["all"], found["sentence 1"], found["sentence 6"]) == (pytest.approx(1 / 6), 1.0, 0.0)
+    assert len(set(seen[1:])) == 1
+    assert seen[0] != seen[1]
 
 
 def test_statements_hold_where_they_should() -> None:

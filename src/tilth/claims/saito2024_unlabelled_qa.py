@@ -1,15 +1,17 @@
 """Unsupervised LLM Adaptation for Question Answering (Saito et al. 2024, arXiv 2402.12170): facts told late in a text.
 
-A decoder of 2 layers reads one biography of each of some invented people, six sentences with a fact each, the name in
-the first only, and in each text in an order of its own, so that every place has the same kinds of facts. Mixed in are
-questions about half of the people, the source; it is then asked about the others, the target, of whom it only read.
-Answers are counted by the place of the fact's sentence. In further arms a share of the words of biographies is replaced
-by random ones where they are read, never where they are predicted; or each text is read in several orders of its
-sentences. The control replaces them where they are predicted, too. The paper tunes pretrained models.
+A decoder of 2 layers first reads five wordings of the biographies of some invented people and the questions about them.
+Then it reads one biography each of other people, six sentences with a fact each, the name in the first only, in each
+text in an order of its own, so that every place has the same kinds of facts. Mixed in are questions about half of these
+people, the source; it is then asked about the others, the target, of whom it only read. Answers are counted by the
+place of the fact's sentence. In further arms a share of the words of biographies is replaced by random ones where they
+are read, never where they are predicted; or each text is read in several orders of its sentences. The control replaces
+them where they are predicted, too. The paper tunes pretrained models of billions of parameters.
 """
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -48,24 +50,26 @@ class Scale:
     """The people, and the training.
 
     Attributes:
-        people: half of them source, half target.
-        tokens: read in all, biographies and questions about equally many.
+        earlier, before: people whom the model knows beforehand, and tokens read of them.
+        people: of whom it reads then; half of them source, half target.
+        tokens: read of these, in each arm; in both readings biographies and questions are about equally many.
         copies: orders of the sentences of a text where they are shuffled.
     """
 
+    earlier: int = 100
+    before: int = 500_000
     people: int = 100
-    tokens: int = 1_000_000
+    tokens: int = 150_000
     depth: int = 2
     context: int = 128
     batch: int = 4
-    rate: float = 4.5e-3
     copies: int = 5
 
 
 def run(data: Path | None) -> list[dict[str, Any]]:
     """One row per statement: what the paper found, mean and 95 % interval here, whether it holds. Needs no data."""
     del data
-    return statements([{arm: measured(arm, Run(seed=seed), Scale()) for arm in ARMS} for seed in range(SEEDS)])
+    return statements([measured(Run(seed=seed), Scale()) for seed in range(SEEDS)])
 
 
 def statements(found: Sequence[Mapping[str, Found]]) -> list[dict[str, Any]]:
@@ -81,8 +85,8 @@ def statements(found: Sequence[Mapping[str, Found]]) -> list[dict[str, Any]]:
     wrong = of(CONTROL, "later sentences") - of(JUDGED, "later sentences")
     known = np.minimum(of(PLAIN, "source questions"), of(PLAIN, "target texts completed"))
     return [
-        lab.row("questions about target people, none replaced", "above 0 (here: at least 0.05; chance is 0.0045)", every,
-                every.mean() >= 0.05 and lab.mean(every)[1] > 0.0045),
+        lab.row("questions about target people, none replaced; chance is 0.0045", "above 0 (here: at least 0.05)",
+                every, every.mean() >= 0.05 and lab.mean(every)[1] > 0.0045),
         lab.row("first sentence less later ones, none replaced", "large (here: at least 0.2)", gap,
                 gap.mean() >= 0.2 and lab.mean(gap)[1] > 0),
         lab.row("later sentences, 30 % replaced less none", "above 0 (here: at least 0.05)", gain,
@@ -98,53 +102,59 @@ def statements(found: Sequence[Mapping[str, Found]]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def measured(arm: str, run: Run, scale: Scale) -> dict[str, float]:
-    """Shares of right answers, by the place of the fact's sentence in the text that told it."""
+def measured(run: Run, scale: Scale) -> dict[str, dict[str, float]]:
+    """Of each arm the shares of right answers, by the place of the fact's sentence in the text that told it."""
+    earlier = Biographies().build(scale.earlier * 5, run.at("earlier"))
     world = Biographies(rewrites=1, full_name=False).build(scale.people, run)
-    truth = world.pool.column("truth").to_pylist()
-    texts = [f" {text}" for text in world.pool.column("text").to_pylist()]
-    (asks, says), (others, wanted) = (_spaced(world.more[half]) for half in ("qa_train", "qa_test"))
-    vocab = lab.Vocab.of([*texts, *asks, *says, *others, *wanted], lab.WORDS)
-    told = shuffled(texts, scale.copies, run.rng("shuffled")) if arm == SHUFFLED else texts
-    with threads(1):
-        model = lab.decoder(scale.depth, len(vocab), scale.context, run)
-        options = Options(rate=scale.rate, batch=scale.batch)
-        said = [ask + say for ask, say in zip(asks, says, strict=True)]
-        train_lm(model, reading(arm, vocab, told, said, scale, run), options)
-        given = lab.answers(model, vocab, others, 8)
-        known = lab.answers(model, vocab, asks, 8)
-        completed = _completed(model, vocab, texts, truth, world.more["qa_test"])
+    before, truth = (w.pool.column("truth").to_pylist() for w in (earlier, world))
+    texts, told = biographies(world.pool), biographies(earlier.pool)
+    known = [ask + say for half in ("qa_train", "qa_test")
+             for ask, say in zip(*questions(earlier.more[half], before), strict=True)]  # fmt: skip
+    (asks, says), (others, wanted) = (questions(world.more[half], truth) for half in ("qa_train", "qa_test"))
+    said = [ask + say for ask, say in zip(asks, says, strict=True)]
+    vocab = lab.Vocab.of([*told, *known, *texts, *said, *others, *wanted], lab.WORDS)
     place = {row["person"]: places(row) for row in truth}
     at = np.array([place[t["person"]][t["attribute"]] for t in world.more["qa_test"].column("truth").to_pylist()])
-    right = np.array([a == b for a, b in zip(given, wanted, strict=True)])
-    by = {f"sentence {k + 1}": float(right[at == k].mean()) for k in range(PLACES)}
-    return {
-        "first sentence": float(right[at == 0].mean()),
-        "later sentences": float(right[at > 0].mean()),
-        "all": float(right.mean()),
-        **by,
-        "source questions": float(np.mean([a == b for a, b in zip(known, says, strict=True)])),
-        "target texts completed": completed,
-    }
+    found = {}
+    with threads(1):
+        start = lab.decoder(scale.depth, len(vocab), scale.context, run)
+        options = Options(rate=start.config.rate, batch=scale.batch)
+        train_lm(start, reading(PLAIN, vocab, told, known, 1, scale.before, scale, run.at("earlier")), options)
+        for arm in ARMS:
+            model = copy.deepcopy(start)
+            mixed = shuffled(texts, scale.copies, run.rng("shuffled")) if arm == SHUFFLED else texts
+            each = 1 if arm == SHUFFLED else scale.copies
+            train_lm(model, reading(arm, vocab, mixed, said, each, scale.tokens, scale, run), options)
+            given, source = lab.answers(model, vocab, others, 8), lab.answers(model, vocab, asks, 8)
+            right = np.array([a == b for a, b in zip(given, wanted, strict=True)])
+            found[arm] = {
+                "first sentence": float(right[at == 0].mean()),
+                "later sentences": float(right[at > 0].mean()),
+                "all": float(right.mean()),
+                **{f"sentence {k + 1}": float(right[at == k].mean()) for k in range(PLACES)},
+                "source questions": float(np.mean([a == b for a, b in zip(source, says, strict=True)])),
+                "target texts completed": _completed(model, vocab, texts, truth, world.more["qa_test"]),
+            }
+    return found
 
 
-def reading(arm: str, vocab: lab.Vocab, told: Sequence[str], said: Sequence[str], scale: Scale, run: Run) -> Feed:
+def reading(
+    arm: str, vocab: lab.Vocab, told: Sequence[str], said: Sequence[str], each: int, tokens: int, scale: Scale, run: Run
+) -> Feed:
     """Biographies and questions, about as many words of both, no text cut; in an arm with noise, of biographies alone.
 
     Args:
-        told: biographies.
+        told: biographies, each read so many times (`each`) in a round; questions as often as gives as many words.
         said: questions with their answers.
+        tokens: read in all.
     """
     offsets, ids = vocab.encode_batch([*told, *said])
     lengths = np.diff(offsets) + 1
-    each = scale.copies * scale.people // len(told)
     often = max(1, round(each * lengths[: len(told)].sum() / lengths[len(told) :].sum()))
     repeats = np.repeat([each, often], [len(told), len(said)])
-    rounds = -(-scale.tokens // int((lengths * repeats).sum()))
+    rounds = -(-tokens // int((lengths * repeats).sum()))
     order = reading_order(repeats * rounds, run.rng("order"))
-    packed = windows_of_documents(
-        offsets, ids, order, scale.context, lab.END, rng=run.rng("packed"), tokens=scale.tokens
-    )
+    packed = windows_of_documents(offsets, ids, order, scale.context, lab.END, rng=run.rng("packed"), tokens=tokens)
     feed: Feed = Fixed(packed, scale.batch)
     if ARMS[arm]:
         which = np.arange(lengths.size) < len(told)
@@ -171,9 +181,10 @@ class Predicted:
 
 
 def shuffled(texts: Sequence[str], copies: int, rng: np.random.Generator) -> list[str]:
-    """Every text so many times, each with its sentences in another order, drawn at random.
+    """Every text so many times, its sentences each time in an order drawn at random.
 
-    >>> shuffled([" One is here. It is red."], 2, np.random.default_rng(1))
+    >>> shuffled([" One is here. It is red."], 2, np.random.default_rng(3))
+    [' It is red. One is here.', ' One is here. It is red.']
     """
     parts = [re.split(r"(?<=\.)(?= )", text) for text in texts]
     return ["".join(part[i] for i in rng.permutation(len(part))) for part in parts for _ in range(copies)]
@@ -199,6 +210,20 @@ def _completed(
     return float(np.mean([a.startswith(b) for a, b in zip(given, values, strict=True)]))
 
 
-def _spaced(pool: Pool) -> tuple[list[str], list[str]]:
+def biographies(pool: Pool) -> list[str]:
+    """The texts, each with the name written as one word, so that a person is one token; see `questions`."""
+    names = pool.column("truth.name").to_pylist()
+    return [f" {_one_word(text, name)}" for text, name in zip(pool.column("text").to_pylist(), names, strict=True)]
+
+
+def questions(pool: Pool, truth: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """Questions and answers about people, named as in `biographies`, whose truth is given."""
+    names = {row["person"]: row["name"] for row in truth}
     prompts, replies = lab.asked(pool)
-    return [f" {prompt}" for prompt in prompts], [f" {reply}" for reply in replies]
+    people = pool.column("truth.person").to_pylist()
+    asks = [f" {_one_word(prompt, names[person])}" for prompt, person in zip(prompts, people, strict=True)]
+    return asks, [f" {reply}" for reply in replies]
+
+
+def _one_word(text: str, name: str) -> str:
+    return text.replace(name, name.replace(" ", "_"))

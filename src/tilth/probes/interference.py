@@ -49,14 +49,15 @@ class Interference(Probe):
 
     People move to places, take things and give them away; each fact says of one person where they are, or of one thing
     who has it, and overrides what was said of that before. A record is a stream so far and one question. Target and
-    holdout ask after each fact of their streams, about old facts as often as about new ones; the pool asks at the end of
-    streams of all lengths about everything told of, a record each. ``more["padded"]`` is the holdout with each
+    holdout ask after each fact of their streams, about old facts as often as new ones; the pool asks at the end of streams
+    of all lengths about everything told of, a record each. ``more["padded"]`` is the holdout with each
     sentence after the fact that answers replaced by one of as many words that tells nothing: answers and distances in
     words stay, the later facts are gone. So it parts what later facts do from what distance does. A share `padded` of
     the pool's streams is padded after a random sentence, so that such streams are nothing new.
 
-    Takes answers to the holdout, a list of strings; the mark is exact match. **Chance**: the place or the person told
-    of last gets about 0.3, the commonest answers 0.15. `curve` is accuracy by the number of later facts: the forgetting
+    Takes answers to the holdout, a list of strings; the mark is exact match. **Chance**: the commonest answer gets
+    less than 0.1, one of the places or people told of 0.4, the one told of last 0.55: after few facts there is little
+    to mistake, so compare at equal ``truth.facts``. `curve` is accuracy by the number of later facts: the forgetting
     curve is what it has at 0 less that; `outcomes` says whose wrong answers are stale. The truth: ``truth.answer``,
     ``truth.stream``, ``truth.kind`` (where, who), ``truth.facts`` (how many are told), ``truth.fact`` (the number of
     the sentence that answers, from 0), ``truth.later`` (facts after it), ``truth.age`` (words after it),
@@ -69,17 +70,23 @@ class Interference(Probe):
 
     >>> from tilth.core import Run
     >>> built = Interference(facts=4, items=2).build(20, Run())
-    >>> print(str(built.goal.holdout.column("messages")[3][0]["content"]).replace(". ", ".\\n"))
-    >>> print(str(built.more["padded"].column("messages")[3][0]["content"]).replace(". ", ".\\n"))
-    >>> built.goal.holdout.column("truth").to_pylist()[3]
+    >>> print(built.goal.holdout.column("messages").to_pylist()[6][0]["content"])
+    Daniel moved to the garden. Fred walked to the garden. Emma took the milk.
+    Where is Daniel?
+    >>> print(built.more["padded"].column("messages").to_pylist()[6][0]["content"])
+    Daniel moved to the garden. The pale river hummed again. The fire paused briefly.
+    Where is Daniel?
+    >>> truth = built.goal.holdout.column("truth").to_pylist()[6]
+    >>> truth["answer"], truth["later"], truth["age"], truth["stale"]
+    ('garden', 2, 9, [])
     """
 
     paper: ClassVar[str] = "incontext_interference_in_chatbased_large_language"
 
-    facts: int = Field(12, ge=1, le=100, description="facts of a stream of target and holdout; the pool's have 1 to so many")
+    facts: int = Field(12, ge=1, le=100, description="facts of a stream; the pool's streams have from 1 to so many")
     people: int = Field(4, ge=2, le=len(PEOPLE), description="people of a stream")
     things: int = Field(3, ge=0, le=len(THINGS), description="things of a stream")
-    padded: float = Field(0.5, ge=0, le=1, description="share of the pool's streams that end in sentences without facts")
+    padded: float = Field(0.5, ge=0, le=1, description="share of the pool's streams cut at a random sentence and padded")
     items: int = Field(20, ge=1, description="streams of target and holdout each; each has `facts` records")
 
     def build(self, size: int, run: Run) -> World:
