@@ -175,9 +175,7 @@ def test_outcomes_and_the_curve(big: World) -> None:
     said = [t["answer"] if t["later"] < 4 else t["stale"][0] if t["stale"] else "nowhere" for t in truth]
     assert curve(holdout, said) == {k: float(k < 4) for k in {t["later"] for t in truth}}
     wrong = outcomes(holdout, said)[np.array([t["later"] >= 4 for t in truth])]
-    assert Counter(wrong.tolist()) == Counter(
-        "stale" if t["stale"] else "other" for t in truth if t["later"] >= 4
-    )
+    assert Counter(wrong.tolist()) == Counter("stale" if t["stale"] else "other" for t in truth if t["later"] >= 4)
     padded = big.more["padded"]
     assert curve(padded, [t["answer"] for t in truth]) == {0: 1.0}
     assert set(curve(padded, said, [t["later"] for t in truth])) == {t["later"] for t in truth}

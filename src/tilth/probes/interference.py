@@ -49,24 +49,24 @@ class Interference(Probe):
 
     People move to places, take things and give them away; each fact says of one person where they are, or of one thing
     who has it, and overrides what was said of that before. A record is a stream so far and one question. Target and
-    holdout ask after each fact of their streams, about old facts as often as new ones; the pool asks at the end of streams
-    of all lengths about everything told of, a record each. ``more["padded"]`` is the holdout with each
-    sentence after the fact that answers replaced by one of as many words that tells nothing: answers and distances in
-    words stay, the later facts are gone. So it parts what later facts do from what distance does. A share `padded` of
-    the pool's streams is padded after a random sentence, so that such streams are nothing new.
+    holdout ask after each fact of their streams, about old facts as often as new ones; the pool asks at the end of
+    streams of all lengths about everything told of, a record each. ``more["padded"]`` is the holdout with each sentence
+    after the fact that answers replaced by one of as many words that tells nothing: answers and distances in words
+    stay, the later facts are gone. So it parts what later facts do from what distance does. A share `padded` of the
+    pool's streams is padded after a random sentence, so that such streams are nothing new.
 
-    Takes answers to the holdout, a list of strings; the mark is exact match. **Chance**: the commonest answer gets
-    less than 0.1, one of the places or people told of 0.4, the one told of last 0.55: after few facts there is little
-    to mistake, so compare at equal ``truth.facts``. `curve` is accuracy by the number of later facts: the forgetting
-    curve is what it has at 0 less that; `outcomes` says whose wrong answers are stale. The truth: ``truth.answer``,
-    ``truth.stream``, ``truth.kind`` (where, who), ``truth.facts`` (how many are told), ``truth.fact`` (the number of
-    the sentence that answers, from 0), ``truth.later`` (facts after it), ``truth.age`` (words after it),
-    ``truth.updates`` (times the answer had been told otherwise, or the same, before), ``truth.stale`` (the values told
-    before that are now wrong, oldest first), ``truth.wrong`` (other places told of, or others of the people told of:
-    of so many wrong values a guess would take one), ``truth.padded``. Cost: 0.1 ms a record. Traps: a first fact has no
-    stale value, so look at updated ones apart; and position and number of facts rise together, so look at the padded
-    holdout. Source: Coleman et al. 2023 (arXiv 2309.12727) after bAbI (Weston et al. 2015); the simulator and its
-    wording are our own, and who gives and who takes need not be at one place.
+    Takes answers to the holdout, a list of strings; the mark is exact match. **Chance**: the commonest answer gets less
+    than 0.1, one of the places or people told of 0.4, the one told of last 0.55. `curve` is accuracy by the number of
+    later facts: the forgetting curve is what it has at 0 less that; `outcomes` says which wrong answers are stale. The
+    truth: ``truth.answer``, ``truth.stream``, ``truth.kind`` (where, who), ``truth.facts`` (how many are told),
+    ``truth.fact`` (the number of the sentence that answers, from 0), ``truth.later`` (facts after it), ``truth.age``
+    (words after it), ``truth.updates`` (facts about the same before it), ``truth.stale`` (what they said that is now
+    wrong, oldest first), ``truth.wrong`` (how many other places, or people, the stream names: a guess would take one of
+    these or the answer), ``truth.padded``. Cost: 0.15 ms a record.
+
+    Traps: after few facts there is little to mistake, so compare at equal ``truth.facts``, and padding leaves fewer;
+    most facts have no stale value, so look at updated ones apart. Source: Coleman et al. 2023 (arXiv 2309.12727) after
+    bAbI (Weston et al. 2015); the simulator and its wording are our own, and giver and taker need not be at one place.
 
     >>> from tilth.core import Run
     >>> built = Interference(facts=4, items=2).build(20, Run())
@@ -86,7 +86,9 @@ class Interference(Probe):
     facts: int = Field(12, ge=1, le=100, description="facts of a stream; the pool's streams have from 1 to so many")
     people: int = Field(4, ge=2, le=len(PEOPLE), description="people of a stream")
     things: int = Field(3, ge=0, le=len(THINGS), description="things of a stream")
-    padded: float = Field(0.5, ge=0, le=1, description="share of the pool's streams cut at a random sentence and padded")
+    padded: float = Field(
+        0.5, ge=0, le=1, description="share of the pool's streams cut at a random sentence and padded"
+    )
     items: int = Field(20, ge=1, description="streams of target and holdout each; each has `facts` records")
 
     def build(self, size: int, run: Run) -> World:
@@ -220,9 +222,10 @@ class _Stream:
         held = {fact.value for thing in self.things for fact in self.told.get(thing, [])}
         places = {fact.value for person in self.cast for fact in self.told.get(person, [])}
         named = held | {person for person in self.cast if person in self.told}
+        kind = "who" if who else "where"
         truth = {
             "stream": number,
-            "kind": "who" if who else "where",
+            "kind": kind,
             "facts": self.facts,
             "fact": at,
             "later": self.facts - 1 - at,
@@ -232,7 +235,7 @@ class _Stream:
             "wrong": len((named if who else places) - {answer}),
             "padded": self.facts < len(self.sentences),
         }
-        return Task(f"{' '.join(self.sentences)}\n{asked}", answer, truth["kind"], truth)
+        return Task(f"{' '.join(self.sentences)}\n{asked}", answer, kind, truth)
 
 
 def _filling(words: int, rng: np.random.Generator) -> str:
