@@ -14,8 +14,9 @@ from torch import Tensor
 from tilth.core import Influence, OnlinePolicy, Run
 from tilth.models.batches import Windows
 from tilth.models.buckets import Schedule, Sequences
+from tilth.models.checkpoint import Stateful
 
-__all__ = ["Batch", "Bucketed", "Decks", "Feed", "Fixed", "Log", "Mixed", "Seen", "as_shares"]
+__all__ = ["Batch", "Bucketed", "Decks", "Feed", "Fixed", "Log", "Mixed", "Replaced", "Seen", "as_shares"]
 
 Log = Sequence[tuple[int, Mapping[str, float]]]
 """The shares that held from a step on, one entry per change."""
@@ -121,6 +122,74 @@ class Bucketed:
 
     def learn(self, seen: Seen) -> None:
         """Nothing to learn."""
+
+
+class Replaced:
+    """Another feed with a share of the tokens that are read replaced by random ones; what is predicted stays as it is.
+
+    A text's later tokens can then not be learned from the exact text before them alone, so facts told late in it can be
+    asked for more often. Tokens are drawn anew at every step, at a place of `run` that depends on the step alone: a run
+    that was cut goes on with the same ones, and a record read twice is read with two different noises.
+    Source: Saito et al. 2024, arXiv 2402.12170.
+
+    Args:
+        share: the probability with which each token is replaced; 0 leaves every batch as it is.
+        vocab: how many ids there are; the new token is any of them but `end`, all alike (it may be the old one).
+        end: the id between documents, never replaced and never drawn.
+        which: (records,) whether a record's tokens may be replaced; None for all of them.
+
+    Raises:
+        ValueError: when the share is no share, or there is no id to draw.
+
+    >>> from tilth.models.batches import windows
+    >>> texts = windows(np.array([0, 4]), np.array([5, 6, 7, 8]), np.array([0]), 5, 0)
+    >>> feed = Replaced(Fixed(texts, 1), 1.0, 2, Run())
+    >>> feed.batch(0).inputs.tolist(), feed.batch(0).targets.tolist()
+    ([[0, 1, 1, 1, 1]], [[5, 6, 7, 8, 0]])
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        share: float,
+        vocab: int,
+        run: Run,
+        *,
+        end: int = 0,
+        which: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        if not 0 <= share <= 1:
+            raise ValueError(f"the share of tokens replaced must be from 0 to 1; got {share}")
+        if vocab < 2:
+            raise ValueError(f"tokens are drawn from the ids besides the end; got a vocabulary of {vocab}")
+        self.feed, self.share, self.vocab, self.run, self.end, self.which = feed, share, vocab, run, end, which
+        self.steps = feed.steps
+
+    def batch(self, step: int) -> Batch:
+        """What the other feed gives, its inputs replaced."""
+        batch = self.feed.batch(step)
+        rng = self.run.rng("replaced", step)
+        chosen = (rng.random(batch.records.shape) < self.share) & (batch.records >= 0)
+        drawn = rng.integers(0, self.vocab - 1, batch.records.shape)
+        drawn += drawn >= self.end
+        if self.which is not None:
+            chosen &= self.which[batch.records]
+        inputs, device = batch.inputs, batch.inputs.device
+        hit = torch.from_numpy(chosen).to(device) & (inputs != self.end)
+        return replace(batch, inputs=torch.where(hit, torch.from_numpy(drawn).to(device), inputs))
+
+    def learn(self, seen: Seen) -> None:
+        """The other feed learns."""
+        self.feed.learn(seen)
+
+    def state(self) -> Any:
+        """See `Stateful`: the other feed's."""
+        return self.feed.state() if isinstance(self.feed, Stateful) else None
+
+    def load(self, state: Any) -> None:
+        """See `Stateful`."""
+        if isinstance(self.feed, Stateful):
+            self.feed.load(state)
 
 
 class Decks:
