@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from tilth.models.batches import reading_order
+from tilth.models.batches import reading_order, windows_of_rounds
 from tilth.models.context_invariance import ContextInvariance, likelihoods, memorisation_gap
 from tilth.models.dialogues import Dialogues
 from tilth.models.feeds import Batch, Fixed
@@ -40,14 +38,14 @@ def contexts(seed: int = 0, count: int = RECORDS) -> Texts:
 
 
 def asked(texts: Texts) -> tuple[Dialogues, list[list[int]]]:
-    """Each record: two contexts, then as a question the start of the first and as the answer its last token."""
+    """Each record: two contexts, then the first of them again; all of it is learned."""
     parts = [ids.tolist() for ids in np.split(texts[1], texts[0][1:-1])]
     rows, learned, read = [], [], []
     for i, own in enumerate(parts):
         other = (i + 5) % len(parts)
         row = [*own, *parts[other], *own]
         rows.append(row)
-        learned.append([False] * (len(row) - 1) + [True])
+        learned.append([True] * len(row))
         read.append([i, other])
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
     ids = np.array([i for row in rows for i in row], np.uint32)
@@ -55,7 +53,7 @@ def asked(texts: Texts) -> tuple[Dialogues, list[list[int]]]:
     return Dialogues(offsets, ids, flags, np.ones(len(rows), np.int64)), read
 
 
-def train(model: Decoder, strength: float | None, epochs: int = 30) -> None:
+def train(model: Decoder, strength: float | None, epochs: int = 12) -> None:
     texts = contexts()
     talks, read = asked(texts)
     order = reading_order(np.full(RECORDS, epochs), np.random.default_rng(0))
@@ -80,28 +78,26 @@ def test_the_penalty_is_the_mean_rise_of_the_contexts_of_the_step() -> None:
     talks, read = asked(texts)
     beside = ContextInvariance(model, texts, read, 3.0)
     first = likelihoods(model, texts, np.arange(RECORDS)).detach()
-    feeds: list[Fixed] = []
+    assert torch.allclose(beside.first, first, atol=1e-5), "what it was is kept before the weights move"
+    beside.first[9] = first[9] = 5.0  # a context that has become less likely
     order = np.array([4, 9, 4])  # a record read twice counts once
     with torch.no_grad():
         for p in model.parameters():
             p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(9)) * 0.05)
-    from tilth.models.batches import windows_of_rounds
-
     data, out = windows_of_rounds(talks.offsets, talks.ids, talks.learned, order, CONFIG.context, 0)
     assert not out.size
-    feeds.append(Fixed(data, len(data)))
-    batch = feeds[0].batch(0)
+    batch = Fixed(data, len(data)).batch(0)
     now = likelihoods(model, texts, np.arange(RECORDS)).detach()
     rows = [4, 9, 14]  # 4 and 9 read 4, 9 and 9, 14
     wanted = 3.0 * (now - first).clamp(min=0)[rows].mean()
-    assert (now > first)[rows].any() and (now < first)[rows].any(), "both sides of the hinge are there"
+    assert 0 < int((now > first)[rows].sum()) < len(rows), "both sides of the hinge are there"
     hidden = model(batch.inputs, batch.documents)
     assert beside(batch, hidden).item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
 def test_at_the_start_it_is_0_and_what_fell_pulls_nowhere() -> None:
     model, texts = reader(), contexts()
-    talks, read = asked(texts)
+    _, read = asked(texts)
     beside = ContextInvariance(model, texts, read, 1.0)
     batch = Batch(*(torch.zeros(1, 1, dtype=torch.int64),) * 3, np.array([[2]]), np.array([[0]]))
     hidden = model(batch.inputs)
@@ -116,7 +112,6 @@ def test_at_the_start_it_is_0_and_what_fell_pulls_nowhere() -> None:
     assert any(p.grad is not None and bool(p.grad.any()) for p in model.parameters())
     nothing = Batch(*(torch.zeros(1, 1, dtype=torch.int64),) * 3, np.array([[-1]]), np.array([[0]]))
     assert beside(nothing, hidden).item() == 0.0
-    assert talks.ids.size
 
 
 def test_strength_0_is_the_baseline_to_the_bit_and_more_keeps_contexts_from_being_learned() -> None:
@@ -127,9 +122,7 @@ def test_strength_0_is_the_baseline_to_the_bit_and_more_keeps_contexts_from_bein
     plain, off, held = (models[s].state_dict() for s in (None, 0.0, 30.0))
     assert all(torch.equal(plain[name], off[name]) for name in plain)
     assert any(not torch.equal(plain[name], held[name]) for name in plain)
-    was, free, kept = (
-        likelihoods(m, texts, np.arange(RECORDS)).detach() for m in (start, models[None], models[30.0])
-    )
+    was, free, kept = (likelihoods(m, texts, np.arange(RECORDS)).detach() for m in (start, models[None], models[30.0]))
     rises = [float((now - was).clamp(min=0).mean()) for now in (free, kept)]
     assert rises[0] > 0.05, "without it the contexts are learned"
     assert rises[1] < 0.5 * rises[0]
@@ -153,4 +146,3 @@ def test_what_cannot_be_is_refused() -> None:
     for row in (-1, RECORDS):
         with pytest.raises(ValueError, match="not among"):
             ContextInvariance(model, texts, [[0, row]])
-    assert all(a < b for a, b in pairwise(texts[0].tolist()))

@@ -57,7 +57,7 @@ class ContextInvariance:
         self.model, self.contexts, self.strength, self.end = model, contexts, strength, end
         self.read = [np.asarray(some, np.int64).ravel() for some in read]
         there = len(contexts[0]) - 1
-        if any(some.size and not (0 <= some.min() and some.max() < there) for some in self.read):
+        if any(some.min(initial=0) < 0 or some.max(initial=-1) >= there for some in self.read):
             raise ValueError(f"a record is given a context that is not among the {there}")
         training = model.training
         model.eval()
