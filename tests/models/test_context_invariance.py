@@ -104,11 +104,11 @@ def test_at_the_start_it_is_0_and_what_fell_pulls_nowhere() -> None:
     assert beside(batch, hidden).item() < 1e-5
     beside.first += 10.0  # as if the contexts had become less likely
     loss = beside(batch, hidden)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == 0.0
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
     beside.first -= 20.0
-    beside(batch, hidden).backward()
+    beside(batch, hidden).backward()  # type: ignore[no-untyped-call]
     assert any(p.grad is not None and bool(p.grad.any()) for p in model.parameters())
     nothing = Batch(*(torch.zeros(1, 1, dtype=torch.int64),) * 3, np.array([[-1]]), np.array([[0]]))
     assert beside(nothing, hidden).item() == 0.0
