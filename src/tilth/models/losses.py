@@ -6,7 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["distillation_losses", "dpo_losses", "info_nce_losses", "swapped", "threshold_margins"]
+__all__ = [
+    "distillation_losses",
+    "dpo_losses",
+    "info_nce_losses",
+    "likelihood_rises",
+    "swapped",
+    "threshold_margins",
+]
 
 
 def dpo_losses(
@@ -100,3 +107,18 @@ def threshold_margins(states: Tensor, labels: Tensor, low: Tensor, high: Tensor)
     below, above = (high - states).clamp(min=0), (states - low).clamp(min=0)
     outside = (states - high).clamp(min=0) + (low - states).clamp(min=0)
     return torch.where(labels > 0, below, torch.where(labels < 0, above, outside))
+
+
+def likelihood_rises(now: Tensor, before: Tensor) -> Tensor:
+    """How far log-likelihoods have risen, (n,), at least 0: what has become less likely pulls nowhere.
+
+    Source: Zhang et al. 2024, corpus-invariant tuning, arXiv 2404.01652; the hinge is ours.
+
+    Args:
+        now: (n,) of the model in training.
+        before: (n,) of the model as it was; a constant.
+
+    >>> likelihood_rises(torch.tensor([-1.0, -3.0]), torch.tensor([-1.5, -2.0])).tolist()
+    [0.5, 0.0]
+    """
+    return (now - before.detach()).clamp(min=0)
