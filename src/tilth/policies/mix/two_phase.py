@@ -29,8 +29,9 @@ class TwoPhase(Policy):
 
     Cost: none. Trap: `cap` holds for the whole plan, so a small late source fills less of the second phase than asked;
     `details` tells what each phase got, and a miss is warned about. What comes late is read at a low learning rate: in
-    tiny runs a scarce source was learned better from a static mixture (`tilth claim choi2023_order`). Without any of
-    the early sources in the second phase (``after: 1``) they are forgotten.
+    tiny runs a scarce source was learned better from a static mixture (`tilth claim choi2023_order`), and an even one
+    of two large sources was as good (`tilth claim tao2024_crystal`). Without any of the early sources in the second
+    phase (``after: 1``) they are forgotten.
 
     >>> import pyarrow as pa
     >>> from tilth.core import Budget, Plan, Run, TablePool
