@@ -6,7 +6,8 @@ text in an order of its own, so that every place has the same kinds of facts. Mi
 people, the source; it is then asked about the others, the target, of whom it only read. Answers are counted by the
 place of the fact's sentence. In further arms a share of the words of biographies is replaced by random ones where they
 are read, never where they are predicted; or each text is read in several orders of its sentences. As noise slows
-learning, two arms read three times as long. The control replaces words where they are predicted, too. The paper tunes pretrained models of billions of parameters.
+learning, two arms read three times as long. The control replaces words where they are predicted, too. The paper tunes
+pretrained models of billions of parameters.
 """
 
 from __future__ import annotations
