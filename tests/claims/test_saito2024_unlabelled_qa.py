@@ -130,7 +130,7 @@ def test_every_arm_is_measured() -> None:
     found = claim.measured(Run(), replace(TOY, before=300, tokens=300))
     assert tuple(found) == tuple(claim.ARMS)
     assert all(0 <= value <= 1 for some in found.values() for value in some.values())
-    assert len(claim.statements([found] * 3)) == 7 + len(claim.ARMS) * len(found[claim.PLAIN])
+    assert len(claim.statements([found] * 3)) == 9 + len(claim.ARMS) * len(found[claim.PLAIN])
 
 
 def test_every_arm_starts_from_the_same_model(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,10 +173,10 @@ def test_statements_hold_where_they_should() -> None:
 
         found = [{arm: one(*plain, i) for arm in claim.ARMS}
                  | {claim.JUDGED: one(*judged, i), claim.SHUFFLED: one(plain[0], mixed, i),
-                    claim.CONTROL: one(plain[0], control, i)}
+                    claim.CONTROL: one(plain[0], control, i), claim.LONGER: one(*judged, i)}
                  for i in range(3)]  # fmt: skip
-        return [row["holds"] for row in claim.statements(found)[:7]]
+        return [row["holds"] for row in claim.statements(found)[:9]]
 
-    assert holds((0.6, 0.1), (0.6, 0.3), 0.4, 0.1, 1.0) == ["yes"] * 7
-    assert holds((0.02, 0.01), (0.01, 0.01), 0.01, 0.02, 0.5) == ["no"] * 7
+    assert holds((0.6, 0.1), (0.6, 0.3), 0.4, 0.1, 1.0) == ["yes"] * 9
+    assert holds((0.02, 0.01), (0.01, 0.01), 0.01, 0.02, 0.5) == ["no"] * 9
     assert holds((0.6, 0.5), (0.6, 0.52), 0.4, 0.52, 1.0)[1:4] == ["no"] * 3

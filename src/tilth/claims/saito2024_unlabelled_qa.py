@@ -5,8 +5,9 @@ Then it reads one biography each of other people, six sentences with a fact each
 text in an order of its own, so that every place has the same kinds of facts. Mixed in are questions about half of these
 people, the source; it is then asked about the others, the target, of whom it only read. Answers are counted by the
 place of the fact's sentence. In further arms a share of the words of biographies is replaced by random ones where they
-are read, never where they are predicted; or each text is read in several orders of its sentences. The control replaces
-them where they are predicted, too. The paper tunes pretrained models of billions of parameters.
+are read, never where they are predicted; or each text is read in several orders of its sentences. As noise slows
+learning, two arms read three times as long. The control replaces words where they are predicted, too. The paper tunes
+pretrained models of billions of parameters.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ __all__ = ["PAPER", "run"]
 PAPER = "unsupervised_llm_adaptation_for_question_answering"
 SEEDS = 3
 PLAIN, JUDGED, SHUFFLED, CONTROL = "none replaced", "30 % replaced", "sentences shuffled", "30 %, targets too"
+LONG, LONGER = "none replaced, read three times as long", "30 % replaced, read three times as long"
 ARMS: Mapping[str, float] = {PLAIN: 0.0, "10 % replaced": 0.1, JUDGED: 0.3, "50 % replaced": 0.5, SHUFFLED: 0.0,
-                             CONTROL: 0.3}  # fmt: skip
+                             CONTROL: 0.3, LONG: 0.0, LONGER: 0.3}  # fmt: skip
 """The share of words replaced; 30 %, the middle of the paper's range, was chosen to be judged before any was run."""
 PLACES = len(ATTRIBUTES)
 Found = Mapping[str, float]
@@ -83,6 +85,8 @@ def statements(found: Sequence[Mapping[str, Found]]) -> list[dict[str, Any]]:
     narrower = gap - (of(JUDGED, "first sentence") - of(JUDGED, "later sentences"))
     shuffled = of(SHUFFLED, "later sentences") - late
     wrong = of(CONTROL, "later sentences") - of(JUDGED, "later sentences")
+    longer = of(LONGER, "later sentences") - of(LONG, "later sentences")
+    apart = of(LONG, "first sentence") - of(LONG, "later sentences")
     known = np.minimum(of(PLAIN, "source questions"), of(PLAIN, "target texts completed"))
     return [
         lab.row("questions about target people, none replaced; chance is 0.0045", "above 0 (here: at least 0.05)",
@@ -98,6 +102,10 @@ def statements(found: Sequence[Mapping[str, Found]]) -> list[dict[str, Any]]:
                 "known by heart (here: at least 0.95)", known, known.mean() >= 0.95),
         lab.row("control: later sentences, targets replaced, too, less inputs only", "below 0", wrong,
                 lab.mean(wrong)[2] < 0),
+        lab.row("read three times as long: first sentence less later ones, none replaced",
+                "large (here: at least 0.2)", apart, apart.mean() >= 0.2 and lab.mean(apart)[1] > 0),
+        lab.row("read three times as long: later sentences, 30 % replaced less none", "above 0 (here: at least 0.05)",
+                longer, longer.mean() >= 0.05 and lab.mean(longer)[1] > 0),
         *(lab.row(f"{arm}: {name}", "", of(arm, name), None) for name in found[0][PLAIN] for arm in found[0]),
     ]  # fmt: skip
 
@@ -124,7 +132,8 @@ def measured(run: Run, scale: Scale) -> dict[str, dict[str, float]]:
             model = copy.deepcopy(start)
             mixed = shuffled(texts, scale.copies, run.rng("shuffled")) if arm == SHUFFLED else texts
             each = 1 if arm == SHUFFLED else scale.copies
-            train_lm(model, reading(arm, vocab, mixed, said, each, scale.tokens, scale, run), options)
+            tokens = scale.tokens * (3 if arm in (LONG, LONGER) else 1)
+            train_lm(model, reading(arm, vocab, mixed, said, each, tokens, scale, run), options)
             given, source = lab.answers(model, vocab, others, 8), lab.answers(model, vocab, asks, 8)
             right = np.array([a == b for a, b in zip(given, wanted, strict=True)])
             found[arm] = {
