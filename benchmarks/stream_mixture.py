@@ -57,7 +57,8 @@ def summed(values: npt.NDArray[np.uint64], counts: Ints) -> Sums:
     """The sum of each of so many values one after another, modulo 2^64."""
     running = np.concatenate([np.zeros(1, np.uint64), np.cumsum(values, dtype=np.uint64)])
     ends = np.cumsum(counts)
-    return running[ends] - running[ends - counts]
+    out: Sums = running[ends] - running[ends - counts]
+    return out
 
 
 class Count:
