@@ -49,14 +49,16 @@ def mixed(ids: npt.NDArray[np.unsignedinteger]) -> Sums:
     x = (ids.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    out: Sums = x ^ (x >> np.uint64(31))
+    return out
 
 
 def summed(values: npt.NDArray[np.uint64], counts: Ints) -> Sums:
     """The sum of each of so many values one after another, modulo 2^64."""
     running = np.concatenate([np.zeros(1, np.uint64), np.cumsum(values, dtype=np.uint64)])
     ends = np.cumsum(counts)
-    return running[ends] - running[ends - counts]
+    out: Sums = running[ends] - running[ends - counts]
+    return out
 
 
 class Count:
@@ -197,7 +199,7 @@ def main() -> None:
             count = Count(pool.count, tokenizer.eod)
             for step in stream:
                 count.add(step)
-            sizes, group = count.sizes, plan.sources.index[count.pieces]
+            sizes, group = count.sizes, plan.sources.index[count.pieces].astype(np.int64)
             weights = sizes / np.maximum((cut if name == "none" else whole).tokens[count.pieces], 1)
             off = 100 * largest_deviation(group, sizes, shares, args.records, weights)
             pieces = 100 * largest_deviation(group, sizes, shares, args.records)

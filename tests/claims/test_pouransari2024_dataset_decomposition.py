@@ -14,8 +14,11 @@ from tilth.core.errors import UsageError
 
 pytest.importorskip("torch")
 
+from tilth.claims import _lab as lab
 from tilth.claims import pouransari2024_dataset_decomposition as claim
 from tilth.models.buckets import cut
+from tilth.models.feeds import Feed
+from tilth.models.transformer import Decoder
 
 TOY = claim.Scale(size=3000, held=2, longest=300, far=200, vocab=300, least=3, most=6, batch=2, depth=1, points=2)
 
@@ -30,9 +33,9 @@ def texts() -> list[list[str]]:
 def test_documents_are_between_ends_and_held_out_ones_are_others() -> None:
     world = claim.read(texts(), Run(), TOY)
     offsets, ids = world.texts
-    assert (ids[offsets[:-1]] == claim.lab.END).all()
-    assert (ids[offsets[1:] - 1] == claim.lab.END).all()
-    assert (ids == claim.lab.END).sum() == 2 * (offsets.size - 1)
+    assert (ids[offsets[:-1]] == lab.END).all()
+    assert (ids[offsets[1:] - 1] == lab.END).all()
+    assert (ids == lab.END).sum() == 2 * (offsets.size - 1)
     assert world.held[0].size == 2 * TOY.held + 1
     assert 0 < world.long[0].size - 1 <= 2 * TOY.held
     assert world.long[1].size > 2**TOY.most
@@ -48,7 +51,7 @@ def test_joined_text_has_the_same_documents() -> None:
     assert data.inputs.shape == (count, 2**TOY.most)
     assert (data.targets >= 0).all()
     flat = np.append(data.inputs.ravel(), data.targets[-1, -1])
-    ends = np.flatnonzero(flat == claim.lab.END)
+    ends = np.flatnonzero(flat == lab.END)
     for place, (a, b) in enumerate(pairwise(ends)):
         document = data.order[place]
         assert flat[a : b + 1].tolist() == ids[offsets[document] : offsets[document + 1]].tolist()
@@ -76,7 +79,7 @@ def test_arms_read_as_many_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[tuple[int, set[int]]] = []
     starts = []
 
-    def timed(model: claim.Decoder, feed: claim.Feed, *_: object, **more: object) -> npt.NDArray[np.float64]:
+    def timed(model: Decoder, feed: Feed, *_: object, **more: object) -> npt.NDArray[np.float64]:
         sizes = {int((feed.batch(step).targets >= 0).sum()) for step in range(feed.steps)}
         read.append((feed.steps, sizes))
         starts.append(float(sum(p.detach().double().abs().sum() for p in model.parameters())))

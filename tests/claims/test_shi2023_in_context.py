@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tilth.core import Run
 pytest.importorskip("torch")
 import torch
 
+from tilth.claims import _lab as lab
 from tilth.claims import shi2023_in_context as claim
 
 TOY = claim.Scale(topics=60, held=5, words=100, keys=40, values=40, passes=1, batch=4, copies=0.1)
@@ -70,12 +72,12 @@ def test_the_policy_puts_topics_together_and_copies_apart() -> None:
     order = plan.reading_order(Run())[0]
     assert np.bincount(order).tolist() == [1] * len(made.texts)
     same, copies = claim.together(made, order, scale)
-    lot = claim.together(made, claim.lab.order(len(made.texts), len(made.texts), Run()), scale)
+    lot = claim.together(made, lab.order(len(made.texts), len(made.texts), Run()), scale)
     assert same > 0.2
     assert lot[0] < 0.05
     assert copies < 0.1
     by_topic = np.argsort(made.topic, kind="stable")
-    assert claim.together(made, by_topic, scale)[0] > 0.6
+    assert same < claim.together(made, by_topic, scale)[0] < 1, "windows are cut anywhere"
     assert claim.together(made, by_topic, scale)[1] > 0.5, "a count that sees copies side by side"
 
 
@@ -101,7 +103,7 @@ def test_marks_are_those_of_a_model_that_looks_back() -> None:
 
     own = np.arange(len(made.held)).reshape(-1, scale.documents)
     facts = claim.told_before(made, scale)
-    model: claim.Decoder = Looks()  # type: ignore[assignment]
+    model: Any = Looks()
     assert claim.right(model, made, own, facts, scale) == 1.0
     assert claim.right(model, made, own, claim.told_twice(made), scale) == 1.0
     assert sum(flags.sum() for flags in claim.told_twice(made)) == len(made.held) * round(scale.again * scale.told)

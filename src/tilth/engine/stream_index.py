@@ -138,8 +138,8 @@ def index(plan: Plan, cache: TokenCache, folder: Path, told: Mapping[str, Any], 
         lengths = np.diff(cache.offsets)[order]
         pieces, left_out, skipped = _pieces(cache, order, lengths, known.lengths[mine], context, packing)
         room = max(int(told["batch"]), ORDERED) * context if not np.isnan(plan.rank[mine]).all() else None
-        told_by = (plan.phase[mine], plan.sources.index[mine])
-        window = _windows(pieces, *told_by, context, packing, room, run.at(name) if name else run)
+        phase, source = plan.phase[mine], plan.sources.index[mine]
+        window = _windows(pieces, phase, source, context, packing, room, run.at(name) if name else run)
         by = np.lexsort((pieces.owner, window))
         places = order[pieces.owner[by]]
         first = known.starts[mine][pieces.owner] + pieces.skipped
@@ -319,7 +319,13 @@ def _rounds(cache: TokenCache, order: Ints, lengths: Ints, context: int) -> tupl
 
 
 def _windows(
-    pieces: _Cut, phase: npt.NDArray[np.int16], source: Ints, context: int, packing: str, room: int | None, run: Run
+    pieces: _Cut,
+    phase: npt.NDArray[np.int16],
+    source: npt.NDArray[np.int32],
+    context: int,
+    packing: str,
+    room: int | None,
+    run: Run,
 ) -> Ints:
     """The window of each piece; where an order is to be kept, `room` says for how many tokens it may be lost.
 
