@@ -73,7 +73,7 @@ class Setting:
     eta: float = 0.8
     texts: int = 8000
     graph_steps: int = 300
-    arms: tuple[str, ...] = ("stratified", "learned", "planted", "turned")
+    arms: tuple[str, ...] = ("stratified", "learned", "turned", "planted")
 
     @property
     def names(self) -> tuple[str, ...]:
