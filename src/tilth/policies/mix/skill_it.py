@@ -45,7 +45,8 @@ class SkillIt(OnlinePolicy[State]):
 
     Cost: the runs, in every trial, then a look at the target each round. Trap: a graph from a fresh model mostly says
     which skill teaches the format; give a graph where you know it. Full and empty graphs carry no order. On losses in
-    nats, `eta` would depend on their size, so by default they are divided by those before the first step.
+    nats, `eta` would depend on their size, so by default they are divided by those before the first step; turn it off
+    where these say little: a skill known by then has next to none, and a fresh model starts far above guessing.
 
     >>> from tilth.core import Run
     >>> from tilth.models.influence import Known
