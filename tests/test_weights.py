@@ -12,9 +12,13 @@ import zstandard
 
 import tilth
 from tilth.build import Build
-from tilth.core import Plan, Run
-from tilth.core.errors import UsageError
+from tilth.core import Plan, Run, Weights
+from tilth.core.errors import BadField, UsageError
 from tilth.engine.local import Workers
+from tilth.explain import describe_diff, describe_why, diff, why
+from tilth.io.export_jsonl import write as write_jsonl
+from tilth.proofs.merged import Merged
+from tilth.proofs.ngram import Ngram
 from tilth.recipe import parse
 
 DATA = Path(__file__).parents[1] / "examples" / "data"
@@ -52,6 +56,19 @@ def test_exports_have_the_weights_and_token_files_and_streams_refuse(tmp_path: P
     for name in ("jsonl", "parquet"):
         assert json.loads((out / name / "manifest.json").read_text())["plan"]["weights"] == {"end": 5.0}
         assert "until epoch 5" in (out / name / "datasheet.md").read_text()
+    with pytest.raises(BadField, match="no field for weight"):
+        write_jsonl(job.records(), tmp_path / "bare", job.kind, bare=True)
+    assert job.goal is not None
+    for proof in (Ngram(), Merged()):
+        with pytest.raises(UsageError, match="counts all records alike"):
+            proof.mixtures(np.ones((1, 2)) / 2, plan.sources, plan, job.pool, job.goal, Run())
+    plan.weighted(Weights(plan.weights.first, 6.0)).save(tmp_path / "later")
+    told = diff(job.out, tmp_path / "later")
+    lighter = int((plan.kept & (plan.weights.first < 1)).sum())
+    assert (told["entered"]["records"], told["repeats_changed"], told["otherwise_changed"]) == (0, 0, lighter)
+    assert f"weight changed: {lighter:,}; unchanged" in describe_diff(told)
+    some = next(row["id"] for row in rows if row["weight"] < 0.9)
+    assert "its loss counts 0." in describe_why(why(job.out, some))
     tokens = Build(parse(RECIPE.replace("[jsonl, parquet]", "[npy]")), job.base, job.out, job.workers)
     with pytest.raises(UsageError, match="What reads a npy file counts all records alike"):
         tokens.exported  # noqa: B018

@@ -63,6 +63,8 @@ def why(out: Path, record: str) -> dict[str, Any]:
         "steps": steps,
         "repeats": repeats,
         "phase": int(plan.phase[row]),
+        "prefix": plan.conditioning.prefixes[plan.conditioning.tags.index[row]] if plan.conditioning else "",
+        "weight": float(plan.weights.first[row]) if plan.weights else 1.0,
         "outcome": _outcome(plan, row, steps),
     }
 
@@ -119,7 +121,10 @@ def _values(values: dict[str, Any]) -> str:
 
 def describe_why(told: dict[str, Any]) -> str:
     """`why` for people."""
-    lines = [f"{told['id']}  source {told['source']}, size {told['size']}", f"outcome: {told['outcome']}", ""]
+    lines = [f"{told['id']}  source {told['source']}, size {told['size']}", f"outcome: {told['outcome']}"]
+    lines += [f"read after {told['prefix']!r}, which is not learned"] * bool(told["prefix"] and told["repeats"])
+    lines += [f"its loss counts {told['weight']:.3g} at first"] * bool(told["weight"] < 1 and told["repeats"])
+    lines.append("")
     for number, step in enumerate(told["steps"]):
         line = f"  {number}. {step['policy']}: {step['did']} ({step['note']})"
         if "key" in step:
@@ -161,6 +166,7 @@ def diff(before: Path, after: Path) -> dict[str, Any]:
     left = np.flatnonzero(a.kept & ~in_b)
     both = np.flatnonzero(b.kept & in_a)
     changed = both[a.repeats[place[both]] != b.repeats[both]]
+    timed = both[_differs(a, b, place[both], both)]
 
     def reasons(plan: Plan, rows: np.ndarray[Any, Any], where: np.ndarray[Any, Any]) -> Counter[str]:
         told: Counter[str] = Counter()
@@ -179,12 +185,31 @@ def diff(before: Path, after: Path) -> dict[str, Any]:
         "entered": _side(b, entered, reasons(a, entered, place), "was out because"),
         "left": _side(a, left, reasons(b, left, back), "is out because"),
         "repeats_changed": len(changed),
-        "same": len(both) - len(changed),
+        "otherwise_changed": len(np.setdiff1d(timed, changed)),
+        "same": len(both) - len(np.union1d(changed, timed)),
         "mixture": {
             name: [a.mixture().get(name, 0.0), b.mixture().get(name, 0.0)]
             for name in sorted({*a.sources.names, *b.sources.names})
         },
     }
+
+
+def _differs(a: Plan, b: Plan, rows: np.ndarray[Any, Any], others: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Which of these records are read at another time, after another prefix or with another weight."""
+    ranks = a.rank[rows], b.rank[others]
+    out = (a.phase[rows] != b.phase[others]) | ((ranks[0] != ranks[1]) & ~(np.isnan(ranks[0]) & np.isnan(ranks[1])))
+
+    def before(plan: Plan, where: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        if plan.conditioning is None:
+            return np.full(where.size, "")
+        return np.asarray(np.array(plan.conditioning.prefixes)[plan.conditioning.tags.index[where]])
+
+    def counted(plan: Plan, where: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], float]:
+        return (np.ones(where.size), 0.0) if plan.weights is None else (plan.weights.first[where], plan.weights.end)
+
+    (first, end), (second, other) = counted(a, rows), counted(b, others)
+    risen = (end != other) & ((first < 1) | (second < 1))  # a weight of 1 stays 1 whenever the others have risen
+    return np.asarray(out | (before(a, rows) != before(b, others)) | (first != second) | risen)
 
 
 def _match(values: pa.Array, queries: pa.Array) -> np.ndarray[Any, Any]:
@@ -214,7 +239,10 @@ def describe_diff(told: dict[str, Any]) -> str:
         lines += [f"  {n:,} {word}: {reason}" for reason, n in s[word].items()]
         if s["examples"]:
             lines.append(f"  such as {', '.join(s['examples'])}")
-    lines.append(f"repeats changed: {told['repeats_changed']:,}; unchanged: {told['same']:,}")
+    lines.append(
+        f"repeats changed: {told['repeats_changed']:,}; phase, rank, prefix or weight changed: "
+        f"{told['otherwise_changed']:,}; unchanged: {told['same']:,}"
+    )
     lines.append("mixture, before -> after:")
     lines += [f"  {name:24} {a:7.2%} -> {b:7.2%}" for name, (a, b) in told["mixture"].items()]
     return "\n".join(lines)

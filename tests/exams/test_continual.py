@@ -232,6 +232,28 @@ def test_a_trial_that_was_cut_in_its_second_phase_ends_with_the_same_bits(
     assert not any(tmp_path.iterdir())
 
 
+def test_trials_in_another_order_do_not_resume_from_one_another(
+    world: tuple[TablePool, Goal], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, goal = world
+    proof, plan = PROOF.model_copy(update={"tokens": 12_000}), planned(pool, "ab")
+    one, other = (Run(scratch=tmp_path).vary(init=0, order=order) for order in (0, 1))
+    real = Checkpoint.write
+
+    def pulled(self: Checkpoint, state: dict[str, Any]) -> None:
+        real(self, state)
+        raise Cut
+
+    monkeypatch.setattr(Checkpoint, "write", pulled)
+    with pytest.raises(Cut):
+        proof.phases(plan, pool, goal, one)
+    monkeypatch.setattr(Checkpoint, "write", real)
+    assert len([*tmp_path.iterdir()]) == 1
+    found = proof.phases(plan, pool, goal, other)
+    alone = proof.phases(plan, pool, goal, Run().vary(init=0, order=1))
+    assert (found.losses == alone.losses).all()
+
+
 def test_a_verdict_says_what_became_of_each_task(
     world: tuple[TablePool, Goal], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

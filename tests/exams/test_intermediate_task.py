@@ -38,6 +38,7 @@ def test_the_target_is_read_whole_and_last() -> None:
     assert turned.repeats.tolist() == plan.repeats.tolist()
     assert few[turned.reading_order(Run())[0]].tolist() == [True] * 300 + [False] * 500
     assert planned(pool, 5000, POLICY).amount == 900 + 300, "the intermediate task is read once"
+    assert planned(pool_of(100, 300), 1000, POLICY).amount == 1000, "what the others cannot fill the target may"
 
 
 def test_a_target_that_is_not_scarce_is_told() -> None:
@@ -82,6 +83,8 @@ def test_what_a_classifier_was_told_last_is_what_it_says() -> None:
 
 
 def test_says_what_is_wrong() -> None:
+    with pytest.raises(UsageError, match="two_phase, which keeps them"):
+        planned(pool_of(9, 9), 9, POLICY, Limits(ceiling={"few": 0.1}))
     with pytest.raises(UsageError, match="no record has 'none' in source"):
         planned(pool_of(9, 9), 9, IntermediateTask(target=("none",)))
     with pytest.raises(UsageError, match="the plan has but one"):

@@ -122,6 +122,12 @@ def test_a_pull_is_the_implicit_step_of_its_penalty() -> None:
     assert origin.penalty() == pytest.approx(2 * float(there.square().sum()))
     origin(torch.optim.SGD(model.parameters(), lr=0.1))
     assert model.weight.detach() == pytest.approx((there / 1.4).numpy()), "pulled to the origin, it is a weight decay"
+    here = Anchor(model, {"weight": torch.ones(1, 2)}, 1.0, to=dict(model.named_parameters()))
+    with torch.no_grad():
+        model.weight.add_(1.0)
+    assert here.penalty() == pytest.approx(2.0), "it stays where the weights were when it was made"
+    with pytest.raises(ValueError, match=r"`to` must hold 'weight', of the shape \(1, 2\)"):
+        Anchor(model, {"weight": torch.ones(1, 2)}, 1.0, to={"weight": torch.zeros(2)})
     with pytest.raises(ValueError, match="negative"):
         Anchor(model, {"weight": torch.ones(1, 2)}, -1.0)
     with pytest.raises(ValueError, match="no weights 'bias'"):

@@ -27,7 +27,18 @@ from tilth.engine.evidence.tasks import TaskTable
 from tilth.engine.local import Workers, write_atomic
 from tilth.engine.statistics import Comparison, benjamini_hochberg, compare, detectable, spearman
 
-__all__ = ["Outcome", "Trials", "Verdict", "curves_of", "length_matched", "losses_of", "power", "prove", "reason"]
+__all__ = [
+    "Outcome",
+    "Trials",
+    "Verdict",
+    "curves_of",
+    "further_columns",
+    "length_matched",
+    "losses_of",
+    "power",
+    "prove",
+    "reason",
+]
 
 PLAN = "plan"
 UNFINISHED = "unfinished"
@@ -202,7 +213,7 @@ class Trials:
             if not (folder / "plan.json").exists():
                 plan.save(folder)
         known = [halvings, self.goal.fingerprint, self.run.seed, self.seeds, self.run.device]
-        made = digest(["outcome", method.fingerprint(), *known, *self._columns()])
+        made = digest(["outcome", method.fingerprint(), *known, *further_columns(self.proof, self.pool, self.goal)])
         trials = {
             (name, seed): _Trial(digest([made, plan.fingerprint, seed]), name, plan.fingerprint, seed, halvings)
             for name, plan in plans.items()
@@ -225,13 +236,6 @@ class Trials:
         names = [name for name in plans if not failed or name not in failed]
         return {name: [found[trials[name, seed].key] for seed in range(self.seeds)] for name in names}
 
-    def _columns(self) -> list[str]:
-        """Digests of what the proof reads beside the records' own fields, which the pools' fingerprints hold."""
-        own = {"id", "text", "source", *FIELDS[self.pool.kind], *FIELDS[self.goal.holdout.kind]}
-        further = [name for name in self.proof.needs if name not in own]
-        pools = (self.pool, self.goal.holdout)
-        return [column_digest(p.column(n)) for n in further for p in pools if n in p.column_names()]
-
     def _note(self, trial: _Trial, found: object) -> None:
         """Write down how an online policy moved the shares in a trial, beside the others' logs."""
         file = self.folder / "shares" / f"{trial.key}.json"
@@ -248,6 +252,13 @@ class Trials:
     def tidy(self) -> None:
         """Remove what killed trials of plans that are asked for no more have left behind."""
         shutil.rmtree(self.folder / UNFINISHED, ignore_errors=True)
+
+
+def further_columns(proof: Proof, pool: Pool, goal: Goal) -> list[str]:
+    """Digests of what a proof reads beside the records' own fields, which the pools' fingerprints hold."""
+    own = {"id", "text", "source", *FIELDS[pool.kind], *FIELDS[goal.holdout.kind]}
+    further = [name for name in proof.needs if name not in own]
+    return [column_digest(p.column(n)) for n in further for p in (pool, goal.holdout) if n in p.column_names()]
 
 
 def losses_of(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, npt.NDArray[np.float64]]:

@@ -41,7 +41,8 @@ def write(
         shard_bytes: a file is closed once it holds this many bytes before compression.
 
     Raises:
-        BadField: when the kind has no such style.
+        BadField: when the kind has no such style, or a bare record has no place for what its plan puts before it or
+            for how much it counts.
     """
     styles = STYLES[kind]
     chosen = style or next(iter(styles))
@@ -51,6 +52,8 @@ def write(
     files: list[Path] = []
     rows = (row for table in slices(records) for row in table.to_pylist())
     row = next(rows, None)
+    if bare and row is not None and (lost := {"prefix", "weight"} & row.keys()):
+        raise BadField(f"Bare records have no field for {' and '.join(sorted(lost))}. Leave 'bare' and that style out.")
     while row is not None or not files:
         path = folder / f"{name}-{len(files):05d}.jsonl{'.' if compression else ''}{compression}"
         with replacing(path) as raw, _packed(raw, compression) as file:

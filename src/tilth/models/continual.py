@@ -81,9 +81,14 @@ class Anchor:
         held = dict(model.named_parameters())
         if unknown := importance.keys() - held.keys():
             raise ValueError(f"the model has no weights {min(unknown)!r}; importance must come from the same model")
+        there = held if to is None else to
+        for name in importance:
+            if name not in there or there[name].shape != held[name].shape:
+                raise ValueError(f"`to` must hold {name!r}, of the shape {tuple(held[name].shape)}")
         self.strength = strength
-        there = {name: p.detach().clone() for name, p in held.items()} if to is None else to
-        self._held = {held[name]: (there[name], f) for name, f in importance.items()}
+        self._held = {
+            held[name]: (there[name].detach().clone().to(held[name].device), f) for name, f in importance.items()
+        }
 
     @torch.no_grad()
     def __call__(self, moved: torch.optim.Optimizer) -> None:

@@ -27,11 +27,13 @@ Model = TypeVar("Model", bound=nn.Module)
 class _LowRank(nn.Module):
     """``weight + scale * up @ down``; `up` starts at 0, so nothing is changed before training."""
 
-    def __init__(self, shape: torch.Size, rank: int, scale: float, rng: torch.Generator) -> None:
+    def __init__(self, weight: Tensor, rank: int, scale: float, rng: torch.Generator) -> None:
         super().__init__()
+        rows, columns = weight.shape
         self.scale = scale
-        self.up = nn.Parameter(torch.zeros(shape[0], rank))
-        self.down = nn.Parameter(torch.empty(rank, shape[1]).normal_(0.0, shape[1] ** -0.5, generator=rng))
+        self.up = nn.Parameter(weight.new_zeros(rows, rank))
+        drawn = torch.empty(rank, columns).normal_(0.0, columns**-0.5, generator=rng)  # on the CPU, wherever it goes
+        self.down = nn.Parameter(drawn.to(weight))
 
     def forward(self, weight: Tensor) -> Tensor:
         with torch.autocast(weight.device.type, enabled=False):  # the sum in full precision, as weights are elsewhere
@@ -56,7 +58,7 @@ def adapted(
         raise ValueError(f"a low-rank update needs a rank of at least 1 and a linear layer; got {rank} and none chosen")
     model.requires_grad_(False)
     for layer in layers.values():
-        parametrize.register_parametrization(layer, "weight", _LowRank(layer.weight.shape, rank, scale, rng))
+        parametrize.register_parametrization(layer, "weight", _LowRank(layer.weight.detach(), rank, scale, rng))
 
 
 def merged(model: Model) -> Model:

@@ -98,7 +98,8 @@ class Continual(PhaseProof):
             learner = (self._labels if goal.holdout.kind == "labeled" else self._texts)(plan, pool, goal, run)
             save = None
             if run.scratch is not None:
-                made = (self.fingerprint(), plan.fingerprint, goal.fingerprint, learner.model, *learner.data)
+                orders = [learner.order(number) for number in numbers.tolist()]
+                made = (self.fingerprint(), plan.fingerprint, goal.fingerprint, learner.model, *learner.data, *orders)
                 save = Checkpoint(run.scratch).keyed(*made)
             done, found = 0, [learner.measure()]
             whole = None if save is None else save.keyed("phases")
@@ -181,7 +182,7 @@ class Continual(PhaseProof):
             bits = bits_per_byte(model.eval(), held, items.size, run.device)
             return bits, -bits
 
-        return _Learner(model, "minus bits per byte", learn, measure, (*texts, held.inputs, options))
+        return _Learner(model, "minus bits per byte", order, learn, measure, (*texts, held.inputs, options))
 
     def _labels(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> _Learner:
         """An encoder that learns labels; records without one teach nothing.
@@ -217,7 +218,7 @@ class Continual(PhaseProof):
             right = np.maximum(said[np.arange(truth.size), truth], LEAST)
             return np.asarray(-np.log2(right)), (said.argmax(1) == truth).astype(np.float64)
 
-        return _Learner(model, "accuracy", learn, measure, (*texts, labels, truth, *asked, options))
+        return _Learner(model, "accuracy", order, learn, measure, (*texts, labels, truth, *asked, options))
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,7 @@ class _Learner:
 
     Attributes:
         score: what a mark is.
+        order: which records a phase reads, one after the other.
         learn: trains it on the records of a phase, saved on the way where a place is given.
         measure: losses and scores of the holdout's items.
         data: what a trial's state depends on beside the model.
@@ -233,6 +235,7 @@ class _Learner:
 
     model: nn.Module
     score: str
+    order: Callable[[int], Ints]
     learn: Callable[[int, Checkpoint | None], None]
     measure: Callable[[], tuple[Floats, Floats]]
     data: tuple[object, ...]

@@ -103,6 +103,7 @@ class Merged(MixtureProof):
 
     def mixtures(self, shares: Floats, by: Groups, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Losses:
         """A share that its group could fill only by more than `epochs` readings is cut, and the others grow."""
+        plan.require_plain("merged")
         once = _once(plan)
         return _Bench.of(self, once, pool, goal, run).averages(self._possible(shares, by, once), by, once, pool)
 
@@ -112,6 +113,7 @@ class Merged(MixtureProof):
         Each starts from the common weights and reads the very windows that the copies read, shuffled: all of the group
         with the largest share, of the others in proportion. Equal shares of two groups are their union.
         """
+        plan.require_plain("merged")
         once = _once(plan)
         return _Bench.of(self, once, pool, goal, run).together(self._possible(shares, by, once), by, once, pool)
 

@@ -79,6 +79,7 @@ class Ngram(MixtureProof):
             The holdout's items, the counts of each group, what a share is multiplied by to give the factor of its
             group's counts, (groups,), and the share beyond which a group teaches nothing new, (groups,).
         """
+        plan.require_plain("ngram")
         tokenizer = tokenizer_for(pool, self.vocab)
         items = _items(goal.holdout, tokenizer, self.order)
         once = np.ones(len(plan), np.int32)

@@ -37,6 +37,7 @@ from tilth.core.pool import Pool
 from tilth.core.proof import Losses, Proof
 from tilth.core.run import Run
 from tilth.engine.local import Workers
+from tilth.engine.prove import further_columns
 
 __all__ = ["Component", "Variance", "components", "variance"]
 
@@ -174,6 +175,7 @@ def variance(
     run = run or Run()
     workers = workers or Workers(1, run.progress)
     made = ["variance", proof.fingerprint(), plan.fingerprint, goal.fingerprint, run.seed, subset]
+    made += further_columns(proof, pool, goal)
     cells = []
     for place in product(*(range(n) for n in levels.values())):
         at = dict(zip(levels, place, strict=True))

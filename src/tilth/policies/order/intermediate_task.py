@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from tilth.core import Goal, Plan, Policy, Pool, Run, groups, take_budget
+from tilth.core.errors import UsageError
 from tilth.policies.mix._phases import parted
 
 __all__ = ["IntermediateTask"]
@@ -22,7 +23,8 @@ class IntermediateTask(Policy):
     Fine-tuning twice: first on a task of which there is much and that needs the same knowledge, then on the few labels
     there are (McCreery et al. 2020, arXiv 2008.13546, where matching questions with answers, which the transform
     `qa_match_pairs` writes, comes before telling whether two questions ask the same). The target is read whole, as long
-    as that is no more than half of the budget; what is left is drawn by lot from the rest, each record once.
+    as that is no more than half of the budget, or than the rest leaves; what is left is drawn by lot from the rest,
+    each record once.
     `two_phase` is for phases that both mix and whose lengths are given; here they follow from how much there is.
 
     Cost: none. Trap: questions of the evaluation must be in neither phase: split by what is asked, not by record. The
@@ -56,13 +58,20 @@ class IntermediateTask(Policy):
         return self.model_copy(update={"reverse": not self.reverse})
 
     def revise(self, plan: Plan, pool: Pool, goal: Goal, run: Run) -> Plan:
+        limits = plan.limits
+        if limits.floor or limits.ceiling or limits.kl:
+            raise UsageError(
+                "intermediate_task reads as much of each task as there is and fits; floors, ceilings and kl of the "
+                "goal's limits would be broken. Leave one out, or mix by two_phase, which keeps them."
+            )
         by = groups(pool, self.by)
         parted(plan, by, self.target, "intermediate_task")  # both sides are there
         ours = plan.kept & np.isin(by.names, self.target)[by.index]
         lots = run.uniform(plan.ids, "lot")
         second, first = (rows[np.argsort(lots[rows])] for rows in map(np.flatnonzero, (ours, plan.kept & ~ours)))
-        most, whole = plan.budget.amount * MOST, int(plan.sizes[second].sum())
-        asked = min(self.epochs, max(1, int(plan.limits.repeats or self.epochs)))
+        whole, others = int(plan.sizes[second].sum()), int(plan.sizes[first].sum())
+        most = max(plan.budget.amount * MOST, plan.budget.amount - others)  # half, or what the others leave
+        asked = min(self.epochs, max(1, int(limits.repeats or self.epochs)))
         epochs = max(1, min(asked, int(most // whole)))
         if whole > most:
             second = second[: max(1, take_budget(plan.sizes[second], most))]
@@ -85,7 +94,7 @@ class IntermediateTask(Policy):
         )
         if epochs < asked or whole > most:
             made = made.warned(
-                f"{names} would take more than {MOST:.0%} of the budget in {asked} readings, and has "
-                f"{read[second].sum() / read.sum():.0%}: raise the budget, or lower `epochs`"
+                f"{names} would take more than {most / plan.budget.amount:.0%} of the budget in {asked} readings, and "
+                f"has {read[second].sum() / read.sum():.0%}: raise the budget, or lower `epochs`"
             )
         return made

@@ -24,11 +24,12 @@ class QaMatchPairs(Transform):
 
     Of each conversation's first question it writes two records: question and its own answer (``match``), and question
     and another's answer (``other``). The other question is of the same category, so that the topic alone does not tell
-    (McCreery et al. 2020, arXiv 2008.13546). Inside a category questions stand in a circle by lot and each takes the
-    answer of the next: every answer is once right and once wrong, so neither a question nor an answer alone tells the
+    (McCreery et al. 2020, arXiv 2008.13546). Inside a category questions stand in a circle by lot and each takes
+    another's answer, so that every wording is as often right as wrong: neither a question nor an answer alone tells the
     label. Its own answer's wording is never taken for wrong. The text is the two with a blank line between.
 
-    What has no question, no answer, or no other answer in its category is left out. ``negatives: any`` takes any
+    What has no question, no answer, or no other answer in its category is left out, and so is the surplus of an answer
+    that more than half of a category give, and a question's second row. ``negatives: any`` takes any
     other question instead: easy pairs, as a control.
 
     Cost: a sort. Trap: categories must be fine enough; with coarse ones a classifier learns topics, and `any` is the
@@ -69,7 +70,7 @@ class QaMatchPairs(Transform):
         for name in np.unique(group[good]):
             rows = np.flatnonzero(good & (group == name))
             rows = rows[np.argsort(lot[rows], kind="stable")]
-            for row, other in _circle(rows, said):
+            for row, other in _circle(rows, asked, said):
                 yield {"text": f"{asked[row]}\n\n{said[row]}", "label": "match", "parents": [ids[row]]}
                 yield {"text": f"{asked[row]}\n\n{said[other]}", "label": "other", "parents": [ids[row], ids[other]]}
 
@@ -83,11 +84,25 @@ def _turns(messages: Sequence[dict[str, str | None]] | None) -> tuple[str, str]:
     return "", ""
 
 
-def _circle(rows: Ints, said: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Each row and the next one in the circle whose answer is another; none where all answers are the same."""
-    for place in range(rows.size):
-        row = int(rows[place])
-        others = (int(rows[(place + step) % rows.size]) for step in range(1, rows.size))
-        other = next((o for o in others if said[o] != said[row]), None)
-        if other is not None:
-            yield row, other
+def _circle(rows: Ints, asked: Sequence[str], said: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Each row and one whose answer is another, so that every wording is as often right as wrong.
+
+    Rows stand in a circle, those of one answer side by side, and each takes the answer as many places on as the most
+    common answer has rows. Where that one has more than half of the circle, its surplus is left out; of a question
+    that stands there several times, all but the first row.
+    """
+    answers: dict[str, list[int]] = {}
+    known: set[str] = set()
+    for row in rows.tolist():
+        if asked[row] not in known:
+            known.add(asked[row])
+            answers.setdefault(said[row], []).append(row)
+    if len(answers) < 2:
+        return
+    most = max(answers, key=lambda text: len(answers[text]))
+    others = sum(map(len, answers.values())) - len(answers[most])
+    answers[most] = answers[most][:others]
+    circle = [row for same in answers.values() for row in same]
+    step = max(map(len, answers.values()))
+    for place, row in enumerate(circle):
+        yield row, circle[(place + step) % len(circle)]
