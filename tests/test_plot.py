@@ -104,7 +104,10 @@ def test_text_of_data_is_text_in_every_file(built: Path, signal: str) -> None:
 
 
 def test_a_png_is_the_svg_at_twice_its_size(built: Path) -> None:
-    pytest.importorskip("resvg_py")
+    resvg = pytest.importorskip("resvg_py")
+    letter = standalone.LETTER
+    if resvg.svg_to_bytes(svg_string=letter) == resvg.svg_to_bytes(svg_string=letter.replace("M", "")):
+        pytest.skip("no font is installed, and a PNG needs one")
     for dark in (False, True):
         draw(built, "build/recipe", "el2n.score", "el2n.png", dark=dark)
         png = (built / "el2n.png").read_bytes()

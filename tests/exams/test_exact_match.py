@@ -10,7 +10,7 @@ from tests.exams.test_sft import halves, turns, world
 from tilth.core import Budget, Goal, Plan, Run, TablePool
 from tilth.proofs.exact_match import ExactMatch
 
-PROOF = ExactMatch(depth=1, tokens=50_000, vocab=360, context=64, batch=4, longest=8)
+PROOF = ExactMatch(depth=1, tokens=50_000, vocab=360, context=64, batch=2, longest=8)
 
 
 def test_a_plan_of_right_answers_answers_rightly() -> None:

@@ -30,7 +30,7 @@ from tilth.recipe import Recipe
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "data"
 PROBE = PlantedMixture(words=60, length=40)
-PROOF = Merged(depth=1, seed_tokens=20_000, part_tokens=6000, vocab=320, context=64)
+PROOF = Merged(depth=1, seed_tokens=20_000, part_tokens=6000, vocab=320, context=64, precision="float32")
 PLANTED = np.array([*BEST.values()])
 SHARES = np.vstack([PLANTED, np.eye(4), np.full((1, 4), 0.25), np.random.default_rng(0).dirichlet(np.ones(4), 10)])
 

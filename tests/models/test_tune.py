@@ -80,14 +80,14 @@ def test_long_dialogues_are_cut_between_rounds_and_what_fits_no_window_is_named(
     marks = [[False] * 2 + [True] * 6] * 3 + [[False] * 3 + [True] * 20] + [[False] * 2 + [True] * 2] * 2
     long = Dialogues(offsets, ids, np.concatenate(marks), np.zeros(4, np.int64))
     tuned, options = model(), Options(rate=0.01, batch=1)
-    done = train_sft(tuned, long, order_of(4, 60), options, packing="best_fit", rng=np.random.default_rng(0))
+    done = train_sft(tuned, long, order_of(4, 100), options, packing="best_fit", rng=np.random.default_rng(0))
     assert done.left_out.tolist() == [1]
     first = [*said[:8], *said[8:10]]  # the second round was read after the first, the third at a window's beginning
     for prompt, answer in (rounds[0], (first, rounds[1][1]), rounds[2], ([9, 8], [10]), ([8, 9], [11])):
         assert generate(tuned, [[0, *prompt]], 8, end=0)[0].tolist() == answer
-    kept = train_sft(model(), long, order_of(4, 60), options)
+    kept = train_sft(model(), long, order_of(4, 100), options)
     assert kept.left_out.tolist() == [1]
-    assert kept.tokens[-1] == done.tokens[-1] == 60 * (18 + 2 + 2)
+    assert kept.tokens[-1] == done.tokens[-1] == 100 * (18 + 2 + 2)
     assert len(done.losses) < len(kept.losses)
 
 

@@ -34,12 +34,12 @@ class Sft(Proof):
     ...     rows = [[{"role": r, "content": t} for r, t in zip(["user", "assistant"], pair)] for pair in pairs]
     ...     return pa.table({"messages": rows, "tokens": [{"count": 9}] * len(rows)})
     >>> right, wrong = [("sky?", "blue"), ("grass?", "green")], [("sky?", "green"), ("grass?", "blue")]
-    >>> pool = TablePool(talks(right * 80 + wrong * 80), "instruction")
+    >>> pool = TablePool(talks(right * 400 + wrong * 400), "instruction")
     >>> held = TablePool(talks(right).append_column("distractors", pa.array([["green"], ["blue"]])), "instruction")
     >>> goal, run = Goal(held, held, Budget(1500)), Run()
     >>> start = Plan.everything(pool, goal.budget)
-    >>> plans = [start.revised({"use": "half"}, "x", keep=np.arange(320) // 160 == half) for half in (0, 1)]
-    >>> proof = Sft(depth=1, tokens=4000, vocab=300, context=32)
+    >>> plans = [start.revised({"use": "half"}, "x", keep=np.arange(1600) // 800 == half) for half in (0, 1)]
+    >>> proof = Sft(depth=2, tokens=10_000, vocab=300, context=32, batch=2)
     >>> [bool(proof.trial(plan, pool, goal, run).mean() < 0) for plan in plans]  # right answers, wrong answers
     [True, False]
     """
