@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tilth.core.errors import MissingExtra, UsageError
 from tilth.report.markup import Markup, el
@@ -67,18 +68,33 @@ def png(document: str, dark: bool = False) -> bytes:
         raise MissingExtra(
             "A PNG needs resvg. Install it: pip install 'tilth[plot]'; or write .svg or .html, which need nothing more."
         ) from None
-    if svg_to_bytes(svg_string=LETTER) == svg_to_bytes(svg_string=LETTER.replace("M", "")):
-        raise UsageError("A PNG needs a font, and none is installed here. Install one, or write .svg or .html.")
+    font = next((name for name in FAMILIES if _draws(svg_to_bytes, name)), None)
+    if font is None:
+        raise UsageError(
+            f"A PNG needs a font, and none of {', '.join(FAMILIES)} is installed here. Install one, or write .svg or "
+            f".html."
+        )
     height = re.search(r'height="([\d.]+)"', document)
     if height and ZOOM * float(height[1]) > TALLEST:
         raise UsageError("So many pictures do not fit a PNG. Name one output, as in SIGNAL.OUTPUT, or write .html.")
-    return bytes(svg_to_bytes(svg_string=flat(document, dark), zoom=ZOOM))
+    return bytes(svg_to_bytes(svg_string=flat(document, dark), zoom=ZOOM, sans_serif_family=font))
 
+
+def _draws(svg_to_bytes: Callable[..., Any], family: str) -> bool:
+    """Whether text in this family leaves a trace: resvg draws none where it is not installed, and does not say so."""
+    letter, blank = (svg_to_bytes(svg_string=text, sans_serif_family=family) for text in (LETTER, BLANK))
+    return bool(letter != blank)
+
+
+FAMILIES = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans", "Noto Sans", "Open Sans", "Roboto", "Ubuntu",
+            "Segoe UI", "FreeSans")  # fmt: skip
+"""What ``sans-serif`` may be in a PNG, the first that is installed; resvg by itself knows Arial only."""
 
 LETTER = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20">'
     '<text y="15" style="font: 13px system-ui, sans-serif">M</text></svg>'
 )
+BLANK = LETTER.replace("M<", "<")
 
 
 def flat(document: str, dark: bool = False) -> str:
