@@ -10,7 +10,7 @@ import torch
 
 from tilth.core import Run
 from tilth.models.checkpoint import Checkpoint, content
-from tilth.models.length_curriculum import LengthCurriculum, Segmented
+from tilth.models.length_curriculum import LengthCurriculum, Segmented, segments_of
 from tilth.models.optim import Options
 from tilth.models.train import Examples, generator, threads
 from tilth.models.transformer import Config
@@ -39,15 +39,15 @@ def some(lengths: np.ndarray, seed: int = 1) -> Texts:
 def test_extending_changes_nothing_about_what_could_be_read_before() -> None:
     model = encoder(2)
     with torch.no_grad():
-        model.places.normal_(generator=generator(Run().rng("places")))
+        model.segment_embedding.normal_(generator=generator(Run().rng("moved")))
     texts = some(np.array([2, 5, 8, 20]))
     model.read(2)
-    before, weights = embed(model, texts), model.places.detach().clone()
+    before, weights = embed(model, texts), model.segment_embedding.detach().clone()
     model.extend(5)
     assert np.array_equal(embed(model, texts), before)
-    assert model.places.shape[0] == 5
-    assert torch.equal(model.places[:2], weights)
-    assert not model.places[2:].any()
+    assert model.segment_embedding.shape[0] == 5
+    assert torch.equal(model.segment_embedding[:2], weights)
+    assert not model.segment_embedding[2:].any()
     model.read(5)
     longer = embed(model, texts)
     assert np.allclose(longer[:3], before[:3], atol=1e-6), "those that fit into two segments"
@@ -62,7 +62,7 @@ def test_a_new_segment_is_read_like_those_before_it() -> None:
     one, other = embed(model, (offsets, np.array([*a, *b, *b, *a], np.uint32)))
     assert np.allclose(one, other, atol=1e-5), "without a vector of its own a segment has no place"
     with torch.no_grad():
-        model.places[1] += 1.0
+        model.segment_embedding[1] += 1.0
     one, other = embed(model, (offsets, np.array([*a, *b, *b, *a], np.uint32)))
     assert not np.allclose(one, other, atol=1e-3)
 
@@ -74,7 +74,7 @@ def test_records_are_cut_to_the_segments_of_the_step_and_later_vectors_wait(monk
 
     def seen(self: Segmented, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         longest.append(tokens.shape[1])
-        waiting.append(not self.places[1:].any())
+        waiting.append(not self.segment_embedding[1:].any())
         return pooled(self, tokens, real)
 
     monkeypatch.setattr(Segmented, "pooled", seen)
@@ -83,7 +83,7 @@ def test_records_are_cut_to_the_segments_of_the_step_and_later_vectors_wait(monk
     assert longest[1::2] == [4, 4, 4, 4, 8, 8, 16, 16], "passages"
     assert max(longest[::2]) <= LENGTH, "questions are short"
     assert waiting[1::2] == [True] * 5 + [False] * 3, "a vector moves when its segment was read"
-    assert bool(model.places[3].any())
+    assert bool(model.segment_embedding[3].any())
 
 
 def train(model: Segmented, steps: int, watch: LengthCurriculum, save: Checkpoint | None = None) -> None:
@@ -134,8 +134,22 @@ def test_what_cannot_be_is_refused() -> None:
         model(torch.ones(1, 17, dtype=torch.int64))
     with pytest.raises(ValueError, match="at least 1 token"):
         encoder(0)
-    for stages in ((), ((2, 0.5), (1, 0.5)), ((1, 0.5), (2, 0.4))):
+    with pytest.raises(ValueError, match="causal=False"):
+        Segmented(Config.of_depth(1, VOCAB), 4, 2)
+    unsound = ((), ((2, 0.5), (1, 0.5)), ((1, 0.5), (2, 0.4)), ((0, 0.5), (1, 0.5)), ((1, float("nan")), (2, 1.0)))
+    for stages in unsound:
         with pytest.raises(ValueError, match="growing numbers of segments"):
             LengthCurriculum(model, 10, stages)
     with pytest.raises(ValueError, match="not 8"):
         LengthCurriculum(model, 10, ((1, 0.5), (8, 0.5)))
+
+
+def test_shares_of_nothing_and_short_trainings() -> None:
+    assert segments_of(((1, 0.0), (2, 1.0)), 3).tolist() == [2, 2, 2]
+    assert segments_of(((1, 0.4), (2, 0.3), (4, 0.3)), 2).tolist() == [1, 4]
+    model = encoder()
+    growing = LengthCurriculum(model, 3, ((1, 1.0), (4, 0.0)))
+    assert [growing.at(step) for step in range(4)] == [1, 1, 1, 4]
+    model.requires_grad_(False)
+    model.extend(6)
+    assert not model.segment_embedding.requires_grad, "what is frozen stays frozen"

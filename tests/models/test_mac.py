@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from tilth.core import Run
 from tilth.models.batches import windows_of_documents
-from tilth.models.checkpoint import content
+from tilth.models.checkpoint import Checkpoint, content
 from tilth.models.dialogues import Dialogues
 from tilth.models.feeds import Fixed
 from tilth.models.mac import Mac, _remembered, answer_losses, answers, remember, train_mac
 from tilth.models.optim import Options
-from tilth.models.train import generator, threads, train_lm
+from tilth.models.train import Examples, generator, threads, train_lm
 from tilth.models.transformer import Config, Decoder, build
 from tilth.models.tune import Texts, padded_to
 
@@ -110,8 +113,11 @@ def test_the_order_of_a_memory_and_what_fills_a_document_up_change_nothing() -> 
         prefix = model.recall(tokens, real, bank)
         assert torch.allclose(prefix, model.recall(tokens, real, bank[turned]), atol=1e-5)
         assert not torch.allclose(prefix, model.recall(tokens, real, bank[:6]), atol=1e-2)
-        own = model.recall(tokens, real, bank.expand(12, *bank.shape))  # a memory of its own for each question
-        assert torch.allclose(prefix, own, atol=1e-5)
+        dealt = model.recall(tokens, real, torch.stack([bank, bank]))
+        assert torch.allclose(prefix, dealt, atol=1e-5)
+        halves = model.recall(tokens, real, torch.stack([bank[:6], bank[6:]]))
+        expected = [model.recall(tokens[:6], real[:6], bank[:6]), model.recall(tokens[6:], real[6:], bank[6:])]
+        assert torch.allclose(halves, torch.cat(expected), atol=1e-5), "each half is asked of its own memory"
         uneven = np.array([0, 1, 4]), np.array([5, 7, 1, 30], np.uint32)
         alone = [model.remember(*padded_to(model.reader, uneven, np.array([i])))[0] for i in (0, 1)]
         assert torch.allclose(remember(model, uneven), torch.stack(alone), atol=1e-5)
@@ -120,14 +126,44 @@ def test_the_order_of_a_memory_and_what_fills_a_document_up_change_nothing() -> 
 
 def test_gradients_flow_through_the_kept_documents_alone() -> None:
     model = memory(build(Config.of_depth(1, VOCAB, 24), generator(Run().rng("lm"))))
+    moved(model)
     tokens, real = padded_to(model.reader, documents(*facts(8, 4, 8)), np.arange(8))
     made = _remembered(model, tokens, real, np.array([6, 1, 3]))
-    assert torch.allclose(made, model.remember(tokens, real), atol=1e-5), "in the order given"
+    whole = model.remember(tokens, real)
+    assert torch.allclose(made, whole, atol=1e-5), "in the order given"
+    assert not torch.allclose(made, whole[torch.arange(7, -1, -1)], atol=1e-2)
+    some = torch.randn(made.shape[1:], generator=generator(Run().rng("some")))
     felt = []
     for row in made:
-        (grad,) = torch.autograd.grad(row.square().sum() + 0 * made.sum(), model.starts, retain_graph=True)
-        felt.append(bool(grad.abs().max() > 0))
-    assert [i for i, each in enumerate(felt) if each] == [1, 3, 6]
+        (grad,) = torch.autograd.grad((row * some).sum() + 0 * made.sum(), model.starts, retain_graph=True)
+        felt.append(float(grad.abs().max()))
+    assert [i for i, size in enumerate(felt) if size > 1e-3] == [1, 3, 6]
+    assert not any(size for i, size in enumerate(felt) if i not in (1, 3, 6))
+
+
+def test_a_run_with_few_documents_kept_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    class Cut(BaseException):
+        pass
+
+    def cut(seen: Examples) -> None:
+        if seen.step == 5:
+            raise Cut
+
+    lm = build(Config.of_depth(1, VOCAB, 24), generator(Run().rng("lm")))
+    moved(lm)
+    names, values = facts(64, 9)
+    given = documents(names, values), questions(names), talks(names, values), np.arange(64)
+
+    def train(kept: int | None = 2, **hooks: Any) -> Mac:
+        model = memory(lm)
+        train_mac(model, lm, *given, Options(rate=1e-2, batch=8), run=Run(), bank=4, kept=kept, **hooks)
+        return model
+
+    whole, save = train(), Checkpoint(tmp_path, every=4, key="mac")
+    with pytest.raises(Cut):
+        train(save=save, watch=cut)
+    assert content([train(save=save)]) == content([whole])
+    assert content([train(None)]) != content([whole])
 
 
 def test_a_prefix_stands_before_the_question() -> None:
@@ -157,5 +193,8 @@ def test_what_cannot_be_is_refused() -> None:
         train_mac(model, lm, *given, Options(batch=4), run=Run(), bank=3)
     with pytest.raises(ValueError, match="at least one document"):
         train_mac(model, lm, *given, Options(batch=4), run=Run(), bank=2, kept=0)
-    with pytest.raises(ValueError, match="the memory is empty"):
+    with pytest.raises(ValueError, match="must be a decoder"):
+        Mac(build(Config.of_depth(1, VOCAB, 24, causal=False), generator(Run().rng("lm"))), model.reader.config,
+            generator(Run().rng("memory")))  # fmt: skip
+    with pytest.raises(ValueError, match="1 memories of 0"):
         model.recall(*padded_to(model.reader, questions(names), np.arange(2)), torch.zeros(0, 2, 64))

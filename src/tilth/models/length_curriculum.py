@@ -20,38 +20,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from tilth.models.train import Examples
 from tilth.models.transformer import Config, Decoder, attention_mask, build, norm, positions, rotations
 
-__all__ = ["LengthCurriculum", "Segmented"]
+__all__ = ["LengthCurriculum", "Segmented", "segments_of"]
+
+Stages: TypeAlias = Sequence[tuple[int, float]]
 
 
 class Segmented(Decoder):
-    """A transformer whose positions are a place within a segment and the number of the segment.
+    """An encoder whose positions are a place within a segment and the number of the segment.
 
-    It takes the place of a `Decoder` in the trainers of `tune`, which cut records to ``config.context``: as many tokens
-    as are in the segments it reads at the moment. Letters: B sequences, T positions, D width.
+    `train_contrastive`, `train_classifier` and `embed` take it like any encoder and cut records to ``config.context``:
+    as many tokens as are in the segments it reads at the moment. Letters: B sequences, T positions, D width.
 
     Args:
         length: tokens of a segment.
         segments: how many it can read; see `extend`.
 
     Raises:
-        ValueError: when one of them is below 1.
+        ValueError: when one of them is below 1, or the configuration is a decoder's.
     """
 
     def __init__(self, config: Config, length: int, segments: int) -> None:
         if length < 1 or segments < 1:
             raise ValueError(f"at least 1 segment of at least 1 token must be read; got {segments} of {length}")
+        if config.causal:
+            raise ValueError("segments are read by an encoder; say causal=False in its configuration")
         super().__init__(replace(config, context=length * segments))
         self.length = length
-        self.places = nn.Parameter(torch.zeros(segments, config.width))
+        self.segment_embedding = nn.Parameter(torch.zeros(segments, config.width))
 
     @classmethod
     def built(cls, config: Config, rng: torch.Generator, *, length: int, segments: int) -> Self:
@@ -71,8 +76,10 @@ class Segmented(Decoder):
         Raises:
             ValueError: when there are no vectors for so many.
         """
-        if not 1 <= segments <= len(self.places):
-            raise ValueError(f"this encoder can read 1 to {len(self.places)} segments, not {segments}; extend it first")
+        if not 1 <= segments <= len(self.segment_embedding):
+            raise ValueError(
+                f"this encoder can read 1 to {len(self.segment_embedding)} segments, not {segments}; extend it first"
+            )
         self.config = replace(self.config, context=self.length * segments)
 
     def extend(self, segments: int) -> None:
@@ -83,11 +90,11 @@ class Segmented(Decoder):
         Raises:
             ValueError: when there are as many already.
         """
-        if segments <= len(self.places):
-            raise ValueError(f"this encoder can already read {len(self.places)} segments; extend it to more")
-        new = self.places.new_zeros(segments, self.places.shape[1])
-        new[: len(self.places)] = self.places.detach()
-        self.places = nn.Parameter(new)
+        if segments <= len(self.segment_embedding):
+            raise ValueError(f"this encoder can already read {len(self.segment_embedding)} segments; extend it to more")
+        new = self.segment_embedding.new_zeros(segments, self.segment_embedding.shape[1])
+        new[: len(self.segment_embedding)] = self.segment_embedding.detach()
+        self.segment_embedding = nn.Parameter(new, self.segment_embedding.requires_grad)
 
     def forward(self, tokens: Tensor, documents: Tensor | None = None, real: Tensor | None = None) -> Tensor:
         """As `Decoder.forward`, (B, T, D).
@@ -96,20 +103,23 @@ class Segmented(Decoder):
             ValueError: when the input is longer than the segments there are vectors for.
         """
         at = torch.arange(tokens.shape[1], device=tokens.device) if documents is None else positions(documents)
-        if int(at.max()) >= self.length * len(self.places):
+        longest, most = int(at.max()) + 1, len(self.segment_embedding)
+        if longest > self.length * most:
             raise ValueError(
-                f"an input of {int(at.max()) + 1} tokens is longer than {len(self.places)} segments of {self.length}; "
-                f"cut it, or extend the encoder"
+                f"an input of {longest} tokens is longer than {most} segments of {self.length}; cut it, or extend the "
+                f"encoder"
             )
         mask = attention_mask(tokens.shape, documents, real, self.config.causal)
-        x = norm(self.embedding(tokens)) + self.places[at // self.length]
+        x = norm(self.embedding(tokens)) + self.segment_embedding[at // self.length]
         return self._hidden(x, rotations(at % self.length, self.config), mask, None)
 
 
 class LengthCurriculum:
     """How many segments are read at each step: the `watch` of a trainer, which lengthens the encoder on the way.
 
-    A run that was cut goes on with the segments of its step. The encoder reads those of the first stage at once.
+    A run that was cut goes on with the segments of its step. The encoder reads those of the first stage at once, and
+    after the last step those of the last. What a trainer measures on the way is measured at the length of the next
+    step; for a curve at one length, `measure` should set it by `Segmented.read` and set it back.
 
     Args:
         steps: of the whole training.
@@ -120,20 +130,16 @@ class LengthCurriculum:
             encoder can.
     """
 
-    def __init__(
-        self, encoder: Segmented, steps: int, stages: Sequence[tuple[int, float]] = ((1, 0.4), (2, 0.3), (4, 0.3))
-    ) -> None:
-        counts, shares = [s for s, _ in stages], [share for _, share in stages]
-        if not counts or counts != sorted(counts) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
-            raise ValueError(f"stages are growing numbers of segments and shares that sum to 1; got {list(stages)}")
-        encoder.read(counts[-1])  # refuses what it cannot
-        self.encoder, self.counts = encoder, counts
-        self.ends = np.round(np.cumsum(shares) * steps)
+    def __init__(self, encoder: Segmented, steps: int, stages: Stages = ((1, 0.4), (2, 0.3), (4, 0.3))) -> None:
+        self.segments = segments_of(stages, steps)
+        self.last = stages[-1][0]
+        encoder.read(self.last)  # refuses what it cannot
+        self.encoder = encoder
         encoder.read(self.at(0))
 
     def at(self, step: int) -> int:
         """Segments read at this step."""
-        return self.counts[min(int(np.searchsorted(self.ends, step, side="right")), len(self.counts) - 1)]
+        return int(self.segments[step]) if step < self.segments.size else self.last
 
     def __call__(self, seen: Examples) -> None:
         self.encoder.read(self.at(seen.step + 1))
@@ -145,3 +151,21 @@ class LengthCurriculum:
     def load(self, state: Any) -> None:
         """See `Stateful`."""
         self.encoder.read(state)
+
+
+def segments_of(stages: Stages, steps: int) -> npt.NDArray[np.int64]:
+    """Segments read at each step, (steps,).
+
+    Raises:
+        ValueError: when shares do not sum to 1, or segments do not grow from at least 1.
+
+    >>> segments_of(((1, 0.5), (2, 0.25), (4, 0.25)), 8).tolist()
+    [1, 1, 1, 1, 2, 2, 4, 4]
+    """
+    counts, shares = [count for count, _ in stages], [share for _, share in stages]
+    sound = counts and counts == sorted(counts) and counts[0] >= 1
+    if not sound or not all(share >= 0 for share in shares) or abs(sum(shares) - 1) > 1e-9:
+        raise ValueError(f"stages are growing numbers of segments and shares that sum to 1; got {list(stages)}")
+    ends = np.round(np.cumsum(shares) * steps)
+    place = np.searchsorted(ends, np.arange(steps), side="right")
+    return np.array(counts, np.int64)[np.minimum(place, len(counts) - 1)]

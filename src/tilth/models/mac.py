@@ -30,7 +30,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tilth.core import Run
-from tilth.models.batches import by_length
 from tilth.models.dialogues import Dialogues
 from tilth.models.optim import Options
 from tilth.models.train import Trained, train_examples
@@ -46,13 +45,13 @@ class Mac(nn.Module):
     """Reader and aggregator of a memory for one frozen language model. Letters: N documents, S slots, W width.
 
     Args:
-        lm: whose prefixes are made; it is frozen, and not a part of this module.
+        lm: a decoder, whose prefixes are made; it is frozen, and not a part of this module.
         config: the reader's shape, ``causal=False`` and of the language model's vocabulary.
         slots: vectors that a document becomes, and a prefix has.
         blocks: of the aggregator, cross attention and a network each.
 
     Raises:
-        ValueError: when the reader is a decoder, or has another vocabulary than the language model.
+        ValueError: when the reader is a decoder, the language model is none, or they differ in their vocabulary.
     """
 
     def __init__(self, lm: Decoder, config: Config, rng: torch.Generator, *, slots: int = 4, blocks: int = 2) -> None:
@@ -62,6 +61,8 @@ class Mac(nn.Module):
                 f"the reader must be an encoder (causal=False) of the language model's {lm.config.vocab} ids; got "
                 f"causal={config.causal} and {config.vocab} ids"
             )
+        if not lm.config.causal:
+            raise ValueError("the language model must be a decoder (causal=True)")
         lm.requires_grad_(False)
         self.reader = build(config, rng)
         self.starts = nn.Parameter(torch.empty(2, slots, config.width).normal_(generator=rng))  # documents', questions'
@@ -76,25 +77,27 @@ class Mac(nn.Module):
     def recall(self, tokens: Tensor, real: Tensor, bank: Tensor) -> Tensor:
         """The prefixes of questions, (B, S, width of the language model).
 
-        A large memory is attended to exactly, by a kernel that never holds all scores at once; the paper's groups of
-        groups, an approximation that saves this memory, are not needed.
+        All documents are attended to at once. The paper aggregates large memories in groups, and then the groups; with
+        a few vectors a document that is not needed here.
 
         Args:
             tokens, real: the questions, (B, T).
-            bank: (N, S, W) from `remember`, in any order; or (B, N, S, W), of each question a memory of its own.
+            bank: (N, S, W) from `remember`, in any order; or (G, N, S, W), G memories among which the questions are
+                dealt in order, as many to each.
 
         Raises:
-            ValueError: when the memory is empty.
+            ValueError: when the memory is empty, or G does not divide B.
         """
-        if bank.shape[-3] == 0:
-            raise ValueError("the memory is empty; add documents by `remember` first")
-        x = self._read(tokens, real, 1)
-        found = norm(bank.flatten(-3, -2))
-        found = found.unsqueeze(0) if found.dim() == 2 else found
+        bank = bank.unsqueeze(0) if bank.dim() == 3 else bank
+        memories = bank.shape[0]
+        if bank.shape[1] == 0 or len(tokens) % memories:
+            raise ValueError(f"{len(tokens)} questions cannot be asked of {memories} memories of {bank.shape[1]}")
+        asked = self._read(tokens, real, 1)  # (B, S, W)
+        x, found = asked.reshape(memories, -1, asked.shape[-1]), norm(bank.flatten(1, 2))
         for block in self.blocks:
             x = block(x, found)
         made: Tensor = self.outward(norm(x))
-        return made
+        return made.reshape(*asked.shape[:2], -1)
 
     def _read(self, tokens: Tensor, real: Tensor, kind: int) -> Tensor:
         slots = self.starts.shape[1]
@@ -121,10 +124,9 @@ class _Block(nn.Module):
             self.outward.weight.zero_()
 
     def forward(self, x: Tensor, bank: Tensor) -> Tensor:
-        """x (B, S, W), bank (B or 1, M, W)."""
+        """x (G, Q, W) and bank (G, M, W): every vector of x attends to all of its memory, none to another of x."""
         q, k, v = self.asks(norm(x)), self.keys(bank), self.values(bank)
-        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (q, k, v))  # (B, H, S or M, K)
-        k, v = k.expand(len(q), -1, -1, -1), v.expand(len(q), -1, -1, -1)
+        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (q, k, v))  # (G, H, Q or M, K)
         x = x + self.back(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         out: Tensor = x + self.outward(F.gelu(self.inward(norm(x))))
         return out
@@ -155,8 +157,9 @@ def train_mac(
         talks: question and answer i as the language model reads them, the answer learned; it reads the prefix first.
         order: which fact is read at each place, `options.batch` a step.
         bank: documents in a memory; divides `options.batch` and the order.
-        kept: documents of a step that gradients flow through, drawn at `run`; the rest are read without, which saves
-            their memory. All where not given.
+        kept: documents of a step that gradients flow through; the rest are read without, which saves their memory. All
+            where not given. Which ones is a function of `run` and the step's facts, so read facts in a new order each
+            time.
         hooks: those of `train.train_examples`.
 
     Raises:
@@ -169,9 +172,9 @@ def train_mac(
     lm.eval().requires_grad_(False)
 
     def losses_of(rows: Ints) -> tuple[Tensor, None]:
-        drawn = run.rng("kept", rows.tolist()).permutation(len(rows))[:kept]
+        drawn = run.rng("kept", *rows.tolist()).permutation(len(rows))[:kept]
         made = _remembered(model, *padded_to(model.reader, documents, rows), drawn)
-        memories = made.view(-1, bank, *made.shape[1:]).repeat_interleave(bank, 0)
+        memories = made.view(-1, bank, *made.shape[1:])
         prefix = model.recall(*padded_to(model.reader, questions, rows), memories)
         return answer_losses(lm, prefix, talks, rows, end=end), None
 
@@ -206,7 +209,7 @@ def remember(model: Mac, documents: Texts, batch: int = 64) -> Tensor:
     Memories are appended to one another with `torch.cat`.
     """
     parts: list[Tensor] = []
-    for rows in _batches(len(documents[0]) - 1, batch):
+    for rows in _batches(np.arange(len(documents[0]) - 1), batch):
         parts.append(model.remember(*padded_to(model.reader, documents, rows)))
     return torch.cat(parts) if parts else model.starts.new_zeros((0, *model.starts.shape[1:]))
 
@@ -231,9 +234,7 @@ def answers(
     out: list[Ints] = [np.zeros(0, np.int64)] * (len(prompts[0]) - 1)
     lengths = np.diff(prompts[0])
     for size in np.unique(lengths).tolist():
-        alike = np.flatnonzero(lengths == size)
-        for some in by_length(lengths[alike], batch):
-            rows = alike[some]
+        for rows in _batches(np.flatnonzero(lengths == size), batch):
             prefix = model.recall(*padded_to(model.reader, questions, rows), bank)
             first = torch.full((len(rows), 1), end, device=prefix.device)
             told = prompts[1][prompts[0][rows][:, None] + np.arange(size)].astype(np.int64)
@@ -254,6 +255,6 @@ def _after(lm: Decoder, prefix: Tensor, tokens: Tensor) -> Tensor:
     return lm._hidden(x, turn, None, None)[:, prefix.shape[1] :]
 
 
-def _batches(count: int, size: int) -> Iterator[Ints]:
-    for start in range(0, count, size):
-        yield np.arange(start, min(start + size, count))
+def _batches(rows: Ints, size: int) -> Iterator[Ints]:
+    for start in range(0, rows.size, size):
+        yield rows[start : start + size]
