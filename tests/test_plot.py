@@ -158,19 +158,30 @@ def test_a_png_without_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         standalone.png("<svg/>")
 
 
-def test_a_png_is_drawn_in_a_family_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("installed", "other", "wanted"),
+    [
+        ({"DejaVu Sans", "Ubuntu"}, "blank", "DejaVu Sans"),
+        ({"Liberation Sans", "DejaVu Sans"}, "serif", "Liberation Sans"),  # what is missing is drawn, with serifs
+        (set(), "serif", "Arial"),
+    ],
+)
+def test_a_png_is_drawn_in_a_family_that_is_installed(
+    installed: set[str], other: str, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[tuple[str, str]] = []
 
-    class OneFont:
+    class Fonts:
         @staticmethod
         def svg_to_bytes(svg_string: str, sans_serif_family: str, **options: Any) -> bytes:
             asked.append((svg_string, sans_serif_family))
-            return b"text" if sans_serif_family == "DejaVu Sans" and "M<" in svg_string else b"blank"
+            font = sans_serif_family if sans_serif_family in installed else other
+            return font.encode() if "M<" in svg_string else b"blank"
 
-    monkeypatch.setitem(sys.modules, "resvg_py", OneFont)
+    monkeypatch.setitem(sys.modules, "resvg_py", Fonts)
     monkeypatch.setattr(standalone, "flat", lambda document, dark: document)
     standalone.png("<svg/>")
-    assert asked[-1] == ("<svg/>", "DejaVu Sans")
+    assert asked[-1] == ("<svg/>", wanted)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def png(document: str, dark: bool = False) -> bytes:
         raise MissingExtra(
             "A PNG needs resvg. Install it: pip install 'tilth[plot]'; or write .svg or .html, which need nothing more."
         ) from None
-    font = next((name for name in FAMILIES if _draws(svg_to_bytes, name)), None)
+    font = family(partial(_letter, svg_to_bytes))
     if font is None:
         raise UsageError(
             f"A PNG needs a font, and none of {', '.join(FAMILIES)} is installed here. Install one, or write .svg or "
@@ -80,10 +81,23 @@ def png(document: str, dark: bool = False) -> bytes:
     return bytes(svg_to_bytes(svg_string=flat(document, dark), zoom=ZOOM, sans_serif_family=font))
 
 
-def _draws(svg_to_bytes: Callable[..., Any], family: str) -> bool:
-    """Whether text in this family leaves a trace: resvg draws none where it is not installed, and does not say so."""
-    letter, blank = (svg_to_bytes(svg_string=text, sans_serif_family=family) for text in (LETTER, BLANK))
-    return bool(letter != blank)
+def family(drawn: Callable[[str, str], bytes]) -> str | None:
+    """The first of `FAMILIES` that is installed; the first of all where another font is; None where none is.
+
+    A renderer does not say what is missing: it draws nothing, or takes any other font, with serifs or not. So a family
+    is taken for installed when its letter is neither blank nor that of a family there is none of.
+
+    Args:
+        drawn: a text as it is drawn in a family.
+    """
+    blank, other = drawn("", FAMILIES[0]), drawn("M", "no such family")
+    own = next((name for name in FAMILIES if drawn("M", name) not in (blank, other)), None)
+    return own or (FAMILIES[0] if drawn("M", FAMILIES[0]) != blank else None)
+
+
+def _letter(svg_to_bytes: Callable[..., Any], text: str, family: str) -> bytes:
+    drawing = LETTER.replace("M<", f"{text}<")
+    return bytes(svg_to_bytes(svg_string=drawing, sans_serif_family=family))
 
 
 FAMILIES = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans", "Noto Sans", "Open Sans", "Roboto", "Ubuntu",
@@ -94,7 +108,6 @@ LETTER = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20">'
     '<text y="15" style="font: 13px system-ui, sans-serif">M</text></svg>'
 )
-BLANK = LETTER.replace("M<", "<")
 
 
 def flat(document: str, dark: bool = False) -> str:
