@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tilth import __version__
 from tilth.build import Build
 from tilth.core import Budget, Goal, Losses, Plan, Pool, Run, TablePool
 from tilth.core.errors import MissingExtra
@@ -340,6 +341,12 @@ def test_a_tournament_killed_anywhere_ends_with_the_same_bytes(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     assert results.read_bytes() == (tmp_path / "whole/tournament/tournament.json").read_bytes()
     assert not list((tmp_path / "cut").rglob("*.tmp"))
+
+
+def test_the_version_is_printed_and_nothing_else_done(tmp_path: Path) -> None:
+    done = tilth("--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"tilth {__version__}\n", "")
+    assert not list(tmp_path.iterdir())
 
 
 def test_list_show_probe_init(built: Path, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def exam_of_mutant(tmp_path: Path, file: str, old: str, new: str, exam: str) -> 
     assert old in source, f"the line to spoil is gone from {file}: choose another"
     target.write_text(source.replace(old, new))
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/exams/{exam}"],
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/exams/{exam}"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(tmp_path / "src")},
         capture_output=True,

@@ -46,6 +46,23 @@ DryRun = Annotated[bool, typer.Option(help="print tokens, minutes, memory and di
 CORES = os.cpu_count() or 1
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from tilth import __version__
+
+        _emit(None, False, f"tilth {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What comes before a command."""
+
+
 def _say(line: str) -> None:
     sys.stderr.write(line + "\n")
 
