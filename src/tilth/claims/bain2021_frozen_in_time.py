@@ -83,7 +83,6 @@ class World:
 
     questions: Texts
     passages: Texts
-    vocab: int
 
 
 def run(data: Path | None) -> list[dict[str, Any]]:
@@ -148,17 +147,17 @@ def world(texts: Sequence[str], run: Run, scale: Scale) -> World:
     pairs = [(ask, told) for told, ask in chosen.items()]
     tokenizer = Tokenizer.train([text for pair in pairs[: -scale.held] for text in pair], vocab=scale.vocab)
     questions, passages = (tokenizer.encode_batch([pair[k] for pair in pairs]) for k in range(2))
-    return World(questions, passages, scale.vocab)
+    return World(questions, passages)
 
 
-def measured(texts: Sequence[str], run: Run, scale: Scale, arms: Sequence[str] = ARMS) -> dict[str, Found]:
-    """Of each arm the recall of held-out questions, and what its training cost."""
+def measured(texts: Sequence[str], run: Run, scale: Scale) -> dict[str, Found]:
+    """Of each arm the recall of held-out sentences, and what its training cost."""
     made = world(texts, run, scale)
     most = scale.stages[-1][0]
     whole = _tokens(made, scale, ((most, 1.0),), scale.steps, run)
     found: dict[str, Found] = {}
     with threads(1):
-        for arm in arms:
+        for arm in ARMS:
             stages = {"full": ((most, 1.0),), "one segment": ((1, 1.0),)}.get(arm, scale.stages)
             steps = scale.steps
             if arm == LONGER:
@@ -183,7 +182,7 @@ def _trained(
     made: World, run: Run, scale: Scale, stages: Sequence[tuple[int, float]], steps: int, zero: bool
 ) -> dict[str, float]:
     most = scale.stages[-1][0]
-    shape = Config.of_depth(scale.depth, made.vocab, causal=False)
+    shape = Config.of_depth(scale.depth, scale.vocab, causal=False)
     encoder = Segmented.built(shape, generator(run.rng("init")), length=scale.length, segments=most)
     if not zero:
         torch.nn.init.normal_(encoder.segment_embedding, 0.0, 0.1, generator=generator(run.rng("places")))

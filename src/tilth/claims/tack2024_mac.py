@@ -59,7 +59,6 @@ LABELS = {
     "tuning rate": "rate at which fine-tuning forgot least",
 }
 Found = Mapping[str, float]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from tilth.core import Run
 from tilth.models.dialogues import Dialogues
 from tilth.models.optim import Options
 from tilth.models.train import Trained, train_examples
-from tilth.models.transformer import Config, Decoder, build, norm, rotations
+from tilth.models.transformer import Config, Decoder, attention_mask, build, norm, rotations
 from tilth.models.tune import Texts, answer_tokens, padded_to
 
 __all__ = ["Mac", "answer_losses", "answers", "remember", "train_mac"]
@@ -104,7 +104,7 @@ class Mac(nn.Module):
         first = self.starts[kind].expand(len(tokens), -1, -1)
         x = torch.cat([first, norm(self.reader.embedding(tokens))], 1)
         shown = torch.cat([real.new_ones(len(tokens), slots), real], 1)
-        mask = torch.zeros(shown.shape, device=x.device).masked_fill(~shown, -torch.inf)[:, None, None]
+        mask = attention_mask(shown.shape, None, shown, causal=False)
         turn = rotations(torch.arange(x.shape[1], device=x.device), self.reader.config)
         return self.reader._hidden(x, turn, mask, None)[:, :slots]
 
@@ -172,8 +172,11 @@ def train_mac(
     lm.eval().requires_grad_(False)
 
     def losses_of(rows: Ints) -> tuple[Tensor, None]:
-        drawn = run.rng("kept", *rows.tolist()).permutation(len(rows))[:kept]
-        made = _remembered(model, *padded_to(model.reader, documents, rows), drawn)
+        tokens, real = padded_to(model.reader, documents, rows)
+        if kept is None:
+            made = model.remember(tokens, real)
+        else:
+            made = _remembered(model, tokens, real, run.rng("kept", *rows.tolist()).permutation(len(rows))[:kept])
         memories = made.view(-1, bank, *made.shape[1:])
         prefix = model.recall(*padded_to(model.reader, questions, rows), memories)
         return answer_losses(lm, prefix, talks, rows, end=end), None
