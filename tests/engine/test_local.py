@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,3 +73,18 @@ def test_only_what_is_worth_it_is_remembered(tmp_path: Path) -> None:
     for _ in range(2):
         assert workers.map(halved, [4, 5, 6], "halves", tmp_path, keep=is_number) == [2, "odd", 3]
     assert calls == [4, 5, 6, 5]
+
+
+def test_nothing_of_a_pool_is_left_when_its_work_is_done_and_a_failure_does_not_wait() -> None:
+    with Workers(2, Run().progress) as workers:
+        assert workers.map(abs, [-1, -2, -3], "work") == [1, 2, 3]
+        own: Any = vars(workers._start())["_executor_manager_thread"]
+        assert own.is_alive()
+    assert not own.is_alive()
+    workers = Workers(2, Run().progress)
+    sleeping = [workers._start().submit(time.sleep, 5) for _ in range(2)]
+    while not all(future.running() for future in sleeping):
+        time.sleep(0.01)
+    began = time.monotonic()
+    workers.__exit__(ZeroDivisionError, None, None)
+    assert time.monotonic() - began < 4, "what is still at work is abandoned"

@@ -46,13 +46,18 @@ class Workers:
     def __enter__(self) -> Workers:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        self.close(wait=failed is None)
 
-    def close(self) -> None:
-        """Stop the processes; unfinished work is abandoned."""
+    def close(self, wait: bool = False) -> None:
+        """Stop the processes; unfinished work is abandoned.
+
+        Args:
+            wait: until they are gone. Where all work is done this takes a moment, and an interpreter that ends in that
+                moment trips over the pool's half-closed pipe and prints a traceback.
+        """
         if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool.shutdown(wait=wait, cancel_futures=True)
             self._pool = None
 
     def map(
