@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -80,6 +81,14 @@ def test_the_page_has_the_numbers_of_the_table(world: World, tmp_path: Path, hos
     assert sum("out in round" in row[5] for row in rows) == 4
     gone = tables(read_rows(render_tournament(made, [])), "Not tried, with the reason")
     assert {row[0] for row in gone[1:]} == {"x", hostile[2]}
+
+
+def test_no_p_value_is_shown_as_nothing(world: World, tmp_path: Path, hostile: list[str]) -> None:
+    made = held(world, tmp_path, hostile)
+    for p, told in ((4e-4, "< 0.001"), (0.0016, "0.002"), (0.25, "0.250")):
+        read = read_rows(render_tournament(replace(made, adjusted=dict.fromkeys(made.adjusted, p)), []))
+        _, *rows = tables(read, "All plans, best first")
+        assert {row[4] for row in rows} == {told, ""}
 
 
 def test_a_tournament_nobody_survives_has_a_page(world: World, tmp_path: Path) -> None:

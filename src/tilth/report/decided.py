@@ -14,7 +14,7 @@ from tilth.core.pool import Pool
 from tilth.engine.prove import PLAN, Verdict
 from tilth.report import charts
 from tilth.report.markup import Markup, el, shown
-from tilth.report.parts import NAME, SENTENCE, as_yaml, fold, note, record, section, table, take, warning
+from tilth.report.parts import NAME, SENTENCE, as_yaml, fold, note, p_value, record, section, table, take, warning
 
 if TYPE_CHECKING:
     from tilth.build import Build
@@ -80,7 +80,7 @@ def _candidates(found: Verdict) -> Markup:
         tone = {"better": "good", "worse": "bad"}.get(call, "even")
         rows.append([
             shown(row["name"], NAME), f"{row['loss']:.4f}", f"{row['effect']:+.4f}",
-            f"[{row['low']:+.4f}, {row['high']:+.4f}]", _p(row["p_adjusted"]),
+            f"[{row['low']:+.4f}, {row['high']:+.4f}]", p_value(row["p_adjusted"]),
             el("span", f"plan is {call}" if call != "no difference" else call, class_=f"call {tone}"),
         ])  # fmt: skip
     heads = ["candidate", f"loss ({found.unit})", "effect", "95 % interval", "adjusted p", "call"]
@@ -110,10 +110,6 @@ def _tasks(found: Verdict) -> list[Markup] | None:
     rows = [[step, *(f"{mark:.4f}" for mark in row)] for step, row in zip(steps, marks, strict=True)]
     heads = ["after", *(shown(name, NAME) for name in told.tasks)]
     return [el("h3", "Tasks, phase by phase"), table(heads, rows, f"The plan's marks ({told.score})")]
-
-
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 # ---- what goes in ----------------------------------------------------------------------------

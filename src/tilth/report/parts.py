@@ -16,7 +16,7 @@ from tilth.core.pool import Pool
 from tilth.report.charts import number
 from tilth.report.markup import Markup, el, shown
 
-__all__ = ["Paths", "as_yaml", "fold", "note", "record", "section", "table", "take", "warning"]
+__all__ = ["Paths", "as_yaml", "fold", "note", "p_value", "record", "section", "table", "take", "warning"]
 
 NAME, SENTENCE, ROWS = 80, 400, 200
 
@@ -64,6 +64,11 @@ def warning(*children: object) -> Markup:
 def fold(title: object, *children: object, is_open: bool = False) -> Markup:
     """Something the reader can open."""
     return el("details", el("summary", title), children, open="" if is_open else None)
+
+
+def p_value(p: float) -> str:
+    """Three digits; what they would round to 0 is said to be smaller."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]], caption: str) -> Markup:

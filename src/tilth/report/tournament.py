@@ -10,7 +10,7 @@ from tilth.engine.tournament import Tournament
 from tilth.report import charts
 from tilth.report.markup import Markup, el, shown
 from tilth.report.page import document
-from tilth.report.parts import NAME, SENTENCE, as_yaml, fold, note, section, table
+from tilth.report.parts import NAME, SENTENCE, as_yaml, fold, note, p_value, section, table
 
 if TYPE_CHECKING:
     from tilth.contest import Contest
@@ -74,7 +74,7 @@ def _table(found: Tournament) -> Markup:
             call = row["it_is"]
             middle: list[object] = [
                 f"{row['loss']:.4f}", f"{row['effect']:+.4f}", f"[{row['low']:+.4f}, {row['high']:+.4f}]",
-                f"{row['p_adjusted']:.3f}", el("span", call, class_=f"call {TONES.get(call, 'even')}"),
+                p_value(row["p_adjusted"]), el("span", call, class_=f"call {TONES.get(call, 'even')}"),
             ]  # fmt: skip
         elif row["baseline"]:
             best = "best baseline" if name == found.reference else "baseline"
